@@ -1,0 +1,110 @@
+package state
+
+import (
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
+)
+
+// The ledger holds values only: state keeps them, orders them and makes them durable together with the objects
+// of the same transaction, and knows no rule about them (those are the reconciler's).
+
+// Outcome says how far a commit got for one Deployment, or for all of them. The values and the transitions
+// between them are the reconciler's; state stores the word.
+type Outcome string
+
+// Row is one line of a Deployment's history: one thing that ran, waits to run, or never will.
+// A row is found by its ID; it names at most one commit.
+type Row struct {
+	ID        string    `json:"id"`
+	Number    int64     `json:"number"` // order of recording over the whole ledger, set by state at the first put
+	Namespace string    `json:"namespace"`
+	Name      string    `json:"name"`
+	UID       types.UID `json:"uid,omitempty"` // of the Deployment; empty until it exists
+
+	Source string `json:"source,omitempty"`
+	App    string `json:"app,omitempty"`
+	Root   string `json:"root,omitempty"`
+
+	Commit      string    `json:"commit,omitempty"` // full hash
+	Author      string    `json:"author,omitempty"`
+	CommittedAt time.Time `json:"committedAt,omitzero"`
+	Subject     string    `json:"subject,omitempty"`
+	ChangeCause string    `json:"changeCause,omitempty"`
+
+	Template string   `json:"template,omitempty"` // key of a Template
+	Images   []string `json:"images,omitempty"`   // of the template's containers, in their order
+
+	Revision   int64  `json:"revision,omitempty"` // 0: never handed to a rollout
+	ReplicaSet string `json:"replicaSet,omitempty"`
+
+	Outcome      Outcome `json:"outcome"`
+	Open         bool    `json:"open,omitempty"` // the outcome is not final
+	Reason       string  `json:"reason,omitempty"`
+	Message      string  `json:"message,omitempty"`
+	SupersededBy string  `json:"supersededBy,omitempty"` // row ID
+	RolledBackBy string  `json:"rolledBackBy,omitempty"` // row ID
+
+	RecordedAt time.Time `json:"recordedAt,omitzero"`
+	StartedAt  time.Time `json:"startedAt,omitzero"`
+	EndedAt    time.Time `json:"endedAt,omitzero"`
+}
+
+// Commit is what the ledger keeps of one step of a source.
+type Commit struct {
+	Source      string    `json:"source"`
+	Step        int64     `json:"step"` // counts the steps of the source from 1; a commit that comes again has a new one
+	Hash        string    `json:"hash"`
+	Commits     []string  `json:"commits,omitempty"` // all hashes the step covers, when more than one
+	Author      string    `json:"author,omitempty"`
+	CommittedAt time.Time `json:"committedAt,omitzero"`
+	Subject     string    `json:"subject,omitempty"`
+	Rows        []string  `json:"rows,omitempty"`    // IDs of the rows it made, sorted
+	Invalid     bool      `json:"invalid,omitempty"` // some of what it changed did not render
+	RecordedAt  time.Time `json:"recordedAt,omitzero"`
+}
+
+// Cursor says how far a source has been recorded. There is one per source.
+type Cursor struct {
+	Source    string            `json:"source"`
+	Commit    string            `json:"commit,omitempty"` // last recorded step's hash
+	Step      int64             `json:"step,omitempty"`
+	Roots     map[string]string `json:"roots,omitempty"` // "app\x00root path" → last good commit, where it is not Commit
+	Suspended bool              `json:"suspended,omitempty"`
+	Rewritten bool              `json:"rewritten,omitempty"` // history was rewritten by the last step: nothing is pruned unasked
+}
+
+// Template is a pod template that ran, or waits to run, stored once under its digest.
+type Template struct {
+	Hash     string                 `json:"hash"`
+	Template corev1.PodTemplateSpec `json:"template"`
+}
+
+// Managed says that Git manages an object, and from where. The set of these is the inventory.
+type Managed struct {
+	Key    Key    `json:"key"`
+	Source string `json:"source"`
+	App    string `json:"app"`
+	Root   string `json:"root"`
+	File   string `json:"file"`
+	Line   int    `json:"line,omitempty"`
+	Commit string `json:"commit"` // the commit that last changed the object
+	// Pruning is set when the object's manifest is gone and the object waits to be deleted.
+	Pruning bool `json:"pruning,omitempty"`
+}
+
+// Hold keeps one Deployment's pod template at a chosen revision, whatever Git says.
+type Hold struct {
+	ID        string    `json:"id"`
+	Namespace string    `json:"namespace"`
+	Name      string    `json:"name"`
+	Template  string    `json:"template"` // key of a Template
+	Revision  int64     `json:"revision,omitempty"`
+	Commit    string    `json:"commit,omitempty"`
+	Reason    string    `json:"reason,omitempty"`
+	By        string    `json:"by,omitempty"`
+	Since     time.Time `json:"since,omitzero"`
+	Until     time.Time `json:"until,omitzero"`
+	Manual    bool      `json:"manual,omitempty"`
+}
