@@ -1,0 +1,252 @@
+package app
+
+import (
+	_ "embed"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path"
+	"path/filepath"
+	"strings"
+	"time"
+)
+
+// Config is everything a person can set. The zero value is not useful: start from DefaultConfig.
+type Config struct {
+	// Sources are the repositories to follow, each under its own name.
+	Sources []Source `yaml:"sources"`
+	// MaxRollouts bounds how many rollouts may replace running pods at once; 0 means no limit.
+	MaxRollouts int `yaml:"maxRollouts"`
+	// Runtime says what runs the pods.
+	Runtime Runtime `yaml:"runtime"`
+	// Simulate says how simulated pods behave: IMAGE=missing, IMAGE=crash, IMAGE=unready, delay=DURATION.
+	// ParseSimulation reads it.
+	Simulate []string `yaml:"simulate"`
+}
+
+// Source is one branch of one repository.
+type Source struct {
+	Name     string        `yaml:"name"`
+	URL      string        `yaml:"url"`
+	Branch   string        `yaml:"branch"`
+	Interval time.Duration `yaml:"interval"`
+	Verify   Verify        `yaml:"verify"`
+	Apps     []App         `yaml:"apps"`
+	// Import is how many older commits go into the history at the first sync; 0 turns it off.
+	Import int `yaml:"import"`
+}
+
+// Verify says which commits of a source are trusted.
+type Verify struct {
+	Mode VerifyMode `yaml:"mode"`
+}
+
+// VerifyMode is the closed set of ways to trust a commit.
+type VerifyMode string
+
+// VerifyNone trusts every commit of the branch.
+const VerifyNone VerifyMode = "none"
+
+// App is a path of a source.
+type App struct {
+	Name string `yaml:"name"`
+	// Path is relative to the root of the repository, slash-separated and clean; "" is the root.
+	Path string `yaml:"path"`
+	// Namespace receives the objects that name none.
+	Namespace string `yaml:"namespace"`
+	// Prune deletes an object when its manifest is gone.
+	Prune bool `yaml:"prune"`
+}
+
+// Runtime names what runs the pods.
+type Runtime string
+
+// The runtimes a configuration may name.
+const (
+	RuntimeAuto      Runtime = "auto"
+	RuntimeSimulated Runtime = "simulated"
+)
+
+// Resolve returns the runtime that will be used and the reason for it, which is told at start.
+func (r Runtime) Resolve() (runtime Runtime, reason string) {
+	if r == RuntimeAuto {
+		return RuntimeSimulated, "no runtime for real pods is built in"
+	}
+	return r, "configured"
+}
+
+// Bounds of what a configuration may say.
+const (
+	minInterval   = time.Second
+	maxConfigSize = 1 << 20
+)
+
+// DefaultConfig returns the configuration of an empty file.
+func DefaultConfig() Config {
+	return Config{MaxRollouts: 10, Runtime: RuntimeAuto}
+}
+
+// DefaultSource returns what a source gets for the keys it leaves out. Name, URL and Apps have no default.
+func DefaultSource() Source {
+	return Source{Branch: "main", Interval: 15 * time.Second, Verify: Verify{Mode: VerifyNone}, Import: 50}
+}
+
+// DefaultApp returns what an app gets for the keys it leaves out. Name has no default.
+func DefaultApp() App {
+	return App{Namespace: "default", Prune: true}
+}
+
+//go:embed belay.yaml
+var annotated string
+
+// AnnotatedConfig returns a configuration file that spells out every key with its default and what it means.
+func AnnotatedConfig() string { return annotated }
+
+// Flags are the settings of the command line. The zero value of a field means that the flag was not given.
+type Flags struct {
+	Repo      string // --repo: address of one repository
+	Branch    string
+	Path      string
+	Namespace string
+	Interval  time.Duration
+	Runtime   string
+	Simulate  []string
+}
+
+// ReadConfig returns the configuration to serve: of a file, or of one repository given by flags, never of both.
+// --runtime replaces what the file says, --simulate adds to it. The result is valid and has a source.
+func ReadConfig(file string, f Flags) (Config, error) {
+	switch {
+	case file == "" && f.Repo == "":
+		return Config{}, &hinted{errors.New("nothing to follow"), "name a repository with --repo, or a file with --config (`belay config` prints one)"}
+	case file == "":
+		return FromFlags(f)
+	case f.Repo != "" || f.Branch != "" || f.Path != "" || f.Namespace != "" || f.Interval != 0:
+		return Config{}, &hinted{errors.New("--config and flags about one repository exclude each other"),
+			"put the repository into the file, or leave --config out"}
+	}
+	c, err := LoadConfig(file)
+	if err != nil {
+		return Config{}, err
+	}
+	if len(c.Sources) == 0 {
+		return Config{}, &hinted{fmt.Errorf("%s: sources: none", file), "add one: `belay config` shows how"}
+	}
+	if f.Runtime != "" {
+		c.Runtime = Runtime(f.Runtime)
+	}
+	c.Simulate = append(c.Simulate, f.Simulate...)
+	return c, c.Validate()
+}
+
+// LoadConfig reads and validates a file; every problem found is in the error, an *InvalidError. Relative local
+// paths among the source addresses count from the file's directory and come back absolute.
+func LoadConfig(file string) (Config, error) {
+	data, err := readLimited(file)
+	if err != nil {
+		return Config{}, fmt.Errorf("read configuration: %w", err)
+	}
+	c, err := parseConfig(file, data)
+	if err != nil {
+		return Config{}, err
+	}
+	dir, err := filepath.Abs(filepath.Dir(file))
+	if err != nil {
+		return Config{}, fmt.Errorf("read configuration: %w", err)
+	}
+	for i := range c.Sources {
+		if url := c.Sources[i].URL; isLocalPath(url) && !filepath.IsAbs(url) {
+			c.Sources[i].URL = filepath.Join(dir, url)
+		}
+	}
+	return c, nil
+}
+
+// FromFlags returns the configuration of one repository with one app, named after the repository's address.
+// A relative path counts from the working directory.
+func FromFlags(f Flags) (Config, error) {
+	s, a := DefaultSource(), DefaultApp()
+	s.URL = f.Repo
+	if isLocalPath(f.Repo) && f.Repo != "" {
+		abs, err := filepath.Abs(f.Repo)
+		if err != nil {
+			return Config{}, fmt.Errorf("--repo: %w", err)
+		}
+		s.URL = abs
+	}
+	s.Name = nameOf(s.URL)
+	s.Branch = orDefault(f.Branch, s.Branch)
+	s.Interval = orDefault(f.Interval, s.Interval)
+	a.Name = s.Name
+	a.Path = cleanPath(f.Path)
+	a.Namespace = orDefault(f.Namespace, a.Namespace)
+	s.Apps = []App{a}
+
+	c := DefaultConfig()
+	c.Sources = []Source{s}
+	c.Runtime = orDefault(Runtime(f.Runtime), c.Runtime)
+	c.Simulate = f.Simulate
+
+	problems := c.problems()
+	for i, p := range problems {
+		problems[i].Key = flagOf(p.Key)
+	}
+	return c, invalid("", problems)
+}
+
+// flagOf names the flag that a key of a one-repository configuration came from.
+func flagOf(key string) string {
+	last := key[strings.LastIndexByte(key, '.')+1:]
+	if strings.HasPrefix(key, "simulate") {
+		return "--simulate"
+	}
+	if last == "url" {
+		return "--repo"
+	}
+	return "--" + last
+}
+
+// nameOf makes a DNS label of the last element of a repository's address.
+func nameOf(url string) string {
+	base := strings.TrimRight(filepath.ToSlash(url), "/")
+	base = strings.TrimSuffix(base, "/.git")
+	base = strings.TrimSuffix(path.Base(base), ".git")
+	label := strings.Map(func(r rune) rune {
+		if r >= 'a' && r <= 'z' || r >= '0' && r <= '9' {
+			return r
+		}
+		return '-'
+	}, strings.ToLower(base))
+	label = strings.Trim(label[:min(len(label), 63)], "-")
+	return orDefault(label, "repository")
+}
+
+// cleanPath returns p as App.Path wants it. What leaves the repository stays visible, for Validate to refuse.
+func cleanPath(p string) string {
+	if p = path.Clean(p); p != "." {
+		return p
+	}
+	return ""
+}
+
+func orDefault[T comparable](v, def T) T {
+	var zero T
+	if v == zero {
+		return def
+	}
+	return v
+}
+
+func readLimited(file string) ([]byte, error) {
+	f, err := os.Open(file)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	data, err := io.ReadAll(io.LimitReader(f, maxConfigSize+1))
+	if err == nil && len(data) > maxConfigSize {
+		err = fmt.Errorf("%s: larger than %d bytes", file, maxConfigSize)
+	}
+	return data, err
+}

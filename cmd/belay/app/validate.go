@@ -1,0 +1,250 @@
+package app
+
+import (
+	"fmt"
+	"net/url"
+	"path"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"time"
+	"unicode"
+
+	"k8s.io/apimachinery/pkg/util/validation"
+)
+
+// Validate returns all that is wrong with c as one *InvalidError, or nil. No sources is valid.
+func (c Config) Validate() error { return invalid("", c.problems()) }
+
+func (c Config) problems() []Problem {
+	var v validator
+	names := map[string]string{}
+	for i, s := range c.Sources {
+		at := fmt.Sprintf("sources[%d]", i)
+		v.name(at+".name", s.Name, names)
+		v.source(at, s)
+	}
+	if c.MaxRollouts < 0 {
+		v.add("maxRollouts", "must not be negative: 0 means no limit")
+	}
+	v.runtime(c.Runtime)
+	_, problems := parseSimulation(c.Simulate)
+	return append(v.problems, problems...)
+}
+
+// validator collects problems; it knows keys, not lines.
+type validator struct{ problems []Problem }
+
+func (v *validator) add(key, format string, args ...any) {
+	v.problems = append(v.problems, Problem{Key: key, Message: fmt.Sprintf(format, args...)})
+}
+
+func (v *validator) hint(hint string) { v.problems[len(v.problems)-1].Hint = hint }
+
+func (v *validator) source(at string, s Source) {
+	v.url(at+".url", s.URL)
+	v.branch(at+".branch", s.Branch)
+	if s.Interval < minInterval {
+		v.add(at+".interval", "must be at least %s", minInterval)
+	}
+	if s.Verify.Mode != VerifyNone {
+		v.add(at+".verify.mode", "unknown mode %q: only none exists", s.Verify.Mode)
+		v.hint("signatures are not checked yet: do not rely on them")
+	}
+	if s.Import < 0 {
+		v.add(at+".import", "must not be negative: 0 turns it off")
+	}
+	if len(s.Apps) == 0 {
+		v.add(at+".apps", "none: a source needs at least one")
+	}
+	names, paths := map[string]string{}, map[App]string{}
+	for i, a := range s.Apps {
+		at := fmt.Sprintf("%s.apps[%d]", at, i)
+		v.name(at+".name", a.Name, names)
+		v.path(at+".path", a.Path)
+		v.label(at+".namespace", a.Namespace)
+		where := App{Path: a.Path, Namespace: a.Namespace}
+		if first, taken := paths[where]; taken {
+			v.add(at+".path", "same path and namespace as %s", first)
+		} else {
+			paths[where] = at
+		}
+	}
+}
+
+// name checks a name and that taken (name → key) does not have it yet.
+func (v *validator) name(key, name string, taken map[string]string) {
+	if !v.label(key, name) {
+		return
+	}
+	if first, again := taken[name]; again {
+		v.add(key, "%q is taken by %s", name, first)
+		return
+	}
+	taken[name] = strings.TrimSuffix(key, ".name")
+}
+
+// label checks for a DNS label, which is what names and namespaces are.
+func (v *validator) label(key, name string) bool {
+	if name == "" {
+		v.add(key, "required")
+		return false
+	}
+	if len(validation.IsDNS1123Label(name)) > 0 {
+		v.add(key, "%q is not a DNS label: at most 63 of a-z, 0-9 and -, a letter or digit first and last", name)
+		return false
+	}
+	return true
+}
+
+// path checks a path that cleanPath has cleaned, or that was set in code.
+func (v *validator) path(key, p string) {
+	switch {
+	case path.IsAbs(p):
+		v.add(key, "must be relative to the root of the repository, not %q", p)
+	case p == ".." || strings.HasPrefix(p, "../"):
+		v.add(key, "%q leaves the repository", p)
+	case p != cleanPath(p):
+		v.add(key, "%q is not clean: write %q", p, cleanPath(p))
+	case strings.ContainsFunc(p, unicode.IsControl):
+		v.add(key, "%q has control characters", p)
+	}
+}
+
+var (
+	badBranch = regexp.MustCompile(`[\x00-\x20\x7f~^:?*\[\\]|\.\.|@\{|//|/\.|\.lock(/|$)|^[-/.]|[/.]$|^@$`)
+	scpLike   = regexp.MustCompile(`^[^/]*:`)
+)
+
+// branch applies git's rules for the name of a branch.
+func (v *validator) branch(key, branch string) {
+	switch {
+	case branch == "":
+		v.add(key, "required")
+	case strings.HasPrefix(branch, "refs/"):
+		v.add(key, "want the short name of a branch, such as main, not %q", branch)
+	case badBranch.MatchString(branch):
+		v.add(key, "%q cannot be the name of a branch", branch)
+	}
+}
+
+// url checks an address of a repository. What it says never repeats the address: it may hold a secret.
+func (v *validator) url(key, address string) {
+	if address == "" {
+		v.add(key, "required")
+		return
+	}
+	if strings.ContainsFunc(address, unicode.IsControl) {
+		v.add(key, "has control characters")
+		return
+	}
+	if hasCredentials(address) {
+		v.add(key, "has credentials inside")
+		v.hint("take user, password or token out of the address: it is shown in status and logs")
+		return
+	}
+	if isLocalPath(address) {
+		if strings.HasPrefix(address, "~") {
+			v.add(key, "~ is not expanded here: write the whole path")
+		}
+		return
+	}
+	const works = "what works today is a local path or file://, for example of a mirror made with `git clone --mirror`"
+	scheme, _, isURL := strings.Cut(address, "://")
+	if !isURL {
+		v.add(key, "addresses of the form host:path are not supported yet")
+		v.hint(works)
+		return
+	}
+	u, err := url.Parse(address)
+	switch {
+	case scheme != "file" && !plainKey.MatchString(scheme):
+		v.add(key, "not an address of a repository")
+	case scheme != "file":
+		v.add(key, "%s:// is not supported yet", scheme)
+		v.hint(works)
+	case err != nil:
+		v.add(key, "not an address of a repository")
+	case u.Host != "" && u.Host != "localhost", !filepath.IsAbs(u.Path):
+		v.add(key, "want file:// and an absolute path, as in file:///srv/git/shop.git")
+	case u.RawQuery != "" || u.Fragment != "":
+		v.add(key, "must not have ? or #")
+	}
+}
+
+// isLocalPath says whether an address is a path of this machine, by git's rule: a colon before the first slash
+// makes it a URL or host:path.
+func isLocalPath(address string) bool { return !scpLike.MatchString(address) }
+
+// hasCredentials finds a user with a password, a lone token in place of a user, and tokens in a query. The bare user
+// of ssh is an account, not a secret.
+func hasCredentials(address string) bool {
+	if isLocalPath(address) {
+		return false
+	}
+	scheme, rest, isURL := strings.Cut(address, "://")
+	if !isURL {
+		user, _, found := strings.Cut(address, "@")
+		return found && strings.Contains(user, ":")
+	}
+	if scheme != "file" && strings.Contains(rest, "?") {
+		return true
+	}
+	authority, _, _ := strings.Cut(rest, "/")
+	at := strings.LastIndexByte(authority, '@')
+	if at < 0 {
+		return false
+	}
+	return !strings.HasSuffix(scheme, "ssh") || strings.Contains(authority[:at], ":")
+}
+
+func (v *validator) runtime(r Runtime) {
+	switch r {
+	case RuntimeAuto, RuntimeSimulated:
+	case "docker", "embedded":
+		v.add("runtime", "%s does not exist yet", r)
+		v.hint("use auto or simulated: pods are simulated until there is a runtime for real ones")
+	default:
+		v.add("runtime", "unknown runtime %q: want auto or simulated", string(r))
+	}
+}
+
+// Simulation says how simulated pods behave.
+type Simulation struct {
+	// Delay is the time from the start of a pod to its readiness; nil when nobody set it.
+	Delay *time.Duration
+	// Images maps an image to missing, crash or unready.
+	Images map[string]string
+}
+
+// ParseSimulation reads what Config.Simulate and --simulate hold; all that is wrong comes as one *InvalidError.
+func ParseSimulation(list []string) (Simulation, error) {
+	s, problems := parseSimulation(list)
+	return s, invalid("", problems)
+}
+
+func parseSimulation(list []string) (Simulation, []Problem) {
+	s := Simulation{Images: map[string]string{}}
+	var v validator
+	for i, entry := range list {
+		key := fmt.Sprintf("simulate[%d]", i)
+		// An image may be name@sha256:digest but has no "=".
+		name, value, found := strings.Cut(entry, "=")
+		switch {
+		case !found || name == "":
+			v.add(key, "want IMAGE=missing, IMAGE=crash, IMAGE=unready or delay=DURATION, not %q", entry)
+		case name == "delay":
+			d, err := time.ParseDuration(value)
+			if err != nil || d < 0 {
+				v.add(key, "want a duration with its unit, such as delay=200ms, not %q", value)
+			} else {
+				s.Delay = &d
+			}
+		case value != "missing" && value != "crash" && value != "unready":
+			v.add(key, "unknown behaviour %q: want missing, crash or unready", value)
+		default:
+			s.Images[name] = value
+		}
+	}
+	return s, v.problems
+}
