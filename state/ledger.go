@@ -61,18 +61,19 @@ type Commit struct {
 	CommittedAt time.Time `json:"committedAt,omitzero"`
 	Subject     string    `json:"subject,omitempty"`
 	Rows        []string  `json:"rows,omitempty"`    // IDs of the rows it made, sorted
+	Objects     int       `json:"objects,omitempty"` // how many objects other than Deployments it changed
 	Invalid     bool      `json:"invalid,omitempty"` // some of what it changed did not render
 	RecordedAt  time.Time `json:"recordedAt,omitzero"`
 }
 
 // Cursor says how far a source has been recorded. There is one per source.
 type Cursor struct {
-	Source    string            `json:"source"`
-	Commit    string            `json:"commit,omitempty"` // last recorded step's hash
-	Step      int64             `json:"step,omitempty"`
-	Roots     map[string]string `json:"roots,omitempty"` // "app\x00root path" → last good commit, where it is not Commit
-	Suspended bool              `json:"suspended,omitempty"`
-	Rewritten bool              `json:"rewritten,omitempty"` // history was rewritten by the last step: nothing is pruned unasked
+	Source     string            `json:"source"`
+	Commit     string            `json:"commit,omitempty"` // last recorded step's hash
+	Step       int64             `json:"step,omitempty"`
+	Roots      map[string]string `json:"roots,omitempty"` // "app\x00root path" → last good commit, where it is not Commit
+	Suspended  bool              `json:"suspended,omitempty"`
+	PruneWaits string            `json:"pruneWaits,omitempty"` // why nothing of the source is pruned unasked; empty: it may be
 }
 
 // Template is a pod template that ran, or waits to run, stored once under its digest.
@@ -90,8 +91,8 @@ type Managed struct {
 	File   string `json:"file"`
 	Line   int    `json:"line,omitempty"`
 	Commit string `json:"commit"` // the commit that last changed the object
-	// Pruning is set when the object's manifest is gone and the object waits to be deleted.
-	Pruning bool `json:"pruning,omitempty"`
+	// RemovedBy is the commit whose tree no longer has the manifest; the object waits to be deleted.
+	RemovedBy string `json:"removedBy,omitempty"`
 }
 
 // Hold keeps one Deployment's pod template at a chosen revision, whatever Git says.

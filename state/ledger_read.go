@@ -1,0 +1,176 @@
+package state
+
+import (
+	"cmp"
+	"slices"
+)
+
+// Row finds a row by its ID.
+func (s *Store) Row(id string) (Row, bool) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return found(s.ledger.rows[id], copyRow)
+}
+
+// Rows gives the history of a Deployment, oldest first.
+func (s *Store) Rows(namespace, name string) []Row {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	var rows []Row
+	for r := range from(s.ledger.byName, &Row{Namespace: namespace, Name: name}) {
+		if r.Namespace != namespace || r.Name != name {
+			break
+		}
+		rows = append(rows, *copyRow(r))
+	}
+	return rows
+}
+
+// OpenRows gives the rows whose outcome is not final, oldest first.
+func (s *Store) OpenRows() []Row {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	var rows []Row
+	s.ledger.open.Ascend(func(r *Row) bool {
+		rows = append(rows, *copyRow(r))
+		return true
+	})
+	return rows
+}
+
+// RowsOf gives the rows that a step made, oldest first.
+func (s *Store) RowsOf(source string, step int64) []Row {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	c, ok := s.ledger.commits.Get(&Commit{Source: source, Step: step})
+	if !ok {
+		return nil
+	}
+	var rows []Row
+	for _, id := range c.Rows {
+		if r := s.ledger.rows[id]; r != nil {
+			rows = append(rows, *copyRow(r))
+		}
+	}
+	slices.SortFunc(rows, func(a, b Row) int { return cmp.Compare(a.Number, b.Number) })
+	return rows
+}
+
+// CommitAt finds what the ledger keeps of a step.
+func (s *Store) CommitAt(source string, step int64) (Commit, bool) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	c, _ := s.ledger.commits.Get(&Commit{Source: source, Step: step})
+	return found(c, copyCommit)
+}
+
+// Commits gives the newest steps of a source, newest last; all of them when the limit is 0.
+func (s *Store) Commits(source string, limit int) []Commit {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	var commits []Commit
+	s.ledger.commits.DescendLessOrEqual(&Commit{Source: source, Step: maxNumber}, func(c *Commit) bool {
+		if c.Source != source {
+			return false
+		}
+		commits = append(commits, *copyCommit(c))
+		return len(commits) != limit
+	})
+	slices.Reverse(commits)
+	return commits
+}
+
+// FindCommits gives the steps that cover a commit whose hash begins with the prefix, for each hash the newest step,
+// sorted by source and step; an empty source stands for all. More than one means that the prefix is ambiguous.
+func (s *Store) FindCommits(source, prefix string) []Commit {
+	if prefix == "" {
+		return nil
+	}
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	type origin struct{ source, hash string }
+	newest := map[origin]*Commit{}
+	for h := range from(s.ledger.hashes, hashed{prefix, &Commit{}}) {
+		if !hasPrefix(h, prefix) {
+			break
+		}
+		if source == "" || h.commit.Source == source {
+			newest[origin{h.commit.Source, h.hash}] = h.commit // a later step comes later
+		}
+	}
+	seen := map[*Commit]bool{}
+	var commits []Commit
+	for _, c := range newest {
+		if !seen[c] {
+			seen[c] = true
+			commits = append(commits, *copyCommit(c))
+		}
+	}
+	slices.SortFunc(commits, func(a, b Commit) int { return compareCommits(&a, &b) })
+	return commits
+}
+
+// Cursor finds the cursor of a source.
+func (s *Store) Cursor(source string) (Cursor, bool) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return found(s.ledger.cursors[source], copyCursor)
+}
+
+// Template finds a template by its hash.
+func (s *Store) Template(hash string) (Template, bool) {
+	s.mu.RLock()
+	t := s.ledger.templates[hash]
+	s.mu.RUnlock()
+	return found(t, copyTemplate)
+}
+
+// Managed says whether Git manages an object, and from where.
+func (s *Store) Managed(key Key) (Managed, bool) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return found(s.ledger.managed[key], func(m *Managed) *Managed { return m })
+}
+
+// Inventory gives the objects that Git manages from a source, sorted by source and key; an empty source stands for
+// all.
+func (s *Store) Inventory(source string) []Managed {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	var list []Managed
+	for m := range from(s.ledger.inventory, &Managed{Source: source}) {
+		if source != "" && m.Source != source {
+			break
+		}
+		list = append(list, *m)
+	}
+	return list
+}
+
+// Hold finds the hold of a Deployment.
+func (s *Store) Hold(namespace, name string) (Hold, bool) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	h, _ := s.ledger.holds.Get(&Hold{Namespace: namespace, Name: name})
+	return found(h, func(h *Hold) *Hold { return h })
+}
+
+// Holds gives all holds, sorted by namespace and name.
+func (s *Store) Holds() []Hold {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	var list []Hold
+	s.ledger.holds.Ascend(func(h *Hold) bool {
+		list = append(list, *h)
+		return true
+	})
+	return list
+}
+
+func found[T any](value *T, copied func(*T) *T) (T, bool) {
+	if value == nil {
+		var zero T
+		return zero, false
+	}
+	return *copied(value), true
+}

@@ -1,0 +1,232 @@
+package state
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"io"
+	"net/netip"
+	"sync"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+)
+
+// Options of a store.
+type Options struct {
+	// Now is the clock, called outside of every lock. It must be given.
+	Now func() time.Time
+	// Random is where uids and the suffixes of generated names come from; nil stands for crypto/rand.
+	Random io.Reader
+	// HistorySize is how many changes are kept for watches; 0 stands for 8192.
+	HistorySize int
+	// ServiceRange is where ClusterIPs come from; the zero value stands for 10.96.0.0/16.
+	ServiceRange netip.Prefix
+}
+
+const defaultHistorySize = 8192
+
+var (
+	defaultServiceRange = netip.MustParsePrefix("10.96.0.0/16")
+	defaultNamespace    = Key{Kind: KindNamespace, Name: metav1.NamespaceDefault}
+)
+
+func (o Options) withDefaults() (Options, error) {
+	if o.Now == nil {
+		return o, errors.New("state options: Now is missing")
+	}
+	if o.Random == nil {
+		o.Random = rand.Reader
+	}
+	if o.HistorySize <= 0 {
+		o.HistorySize = defaultHistorySize
+	}
+	if !o.ServiceRange.IsValid() {
+		o.ServiceRange = defaultServiceRange
+	}
+	return o, nil
+}
+
+// Store keeps objects and the ledger. Its methods may be called from any goroutine.
+type Store struct {
+	options   Options
+	addresses addressRange
+	randomMu  sync.Mutex // guards options.Random
+
+	mu      sync.RWMutex // guards what follows; nobody waits for anything while holding it
+	version int64
+	index   index
+	ledger  ledger
+	history history
+	closed  bool
+
+	waiters waiters
+}
+
+// OpenMemory gives a store that forgets everything when it is closed. Everything is durable at once.
+func OpenMemory(options Options) (*Store, error) {
+	s, err := newStore(options)
+	if err != nil {
+		return nil, err
+	}
+	return s, s.begin()
+}
+
+func newStore(options Options) (*Store, error) {
+	options, err := options.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	addresses, err := newAddressRange(options.ServiceRange)
+	if err != nil {
+		return nil, err
+	}
+	return &Store{
+		options:   options,
+		addresses: addresses,
+		index:     newIndex(),
+		ledger:    newLedger(),
+		history:   newHistory(options.HistorySize, 0),
+	}, nil
+}
+
+// begin makes the namespace that is always there.
+func (s *Store) begin() error {
+	if _, ok := s.Get(defaultNamespace); ok {
+		return nil
+	}
+	_, err := s.Commit(Create(&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: defaultNamespace.Name}}))
+	return err
+}
+
+// Close ends the store: who waits gets ErrClosed, and so does every later Commit. Reads go on working.
+func (s *Store) Close() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return nil
+	}
+	s.closed = true
+	s.waiters.wake(everyChange)
+	return nil
+}
+
+// lockForWrite takes the lock when versions may be given out and the store takes writes.
+func (s *Store) lockForWrite(versions int64) error {
+	s.mu.Lock()
+	if s.closed {
+		s.mu.Unlock()
+		return ErrClosed
+	}
+	return nil
+}
+
+// publish makes a transaction that succeeded the state of the store.
+func (s *Store) publish(t *transaction) {
+	if len(t.events) == 0 && len(t.ledger) == 0 {
+		return
+	}
+	if len(t.events) == 0 {
+		t.version++
+	}
+	s.version = t.version
+	changed := kindSet(0)
+	for _, e := range t.events {
+		s.history.add(e)
+		changed |= kindByName[e.key.Kind].bit
+	}
+	s.waiters.wake(changed)
+}
+
+// Version is the version of the last transaction that changed anything.
+func (s *Store) Version() int64 {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.version
+}
+
+// Get finds an object.
+func (s *Store) Get(key Key) (Object, bool) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	o := s.index.get(key)
+	return o, o != nil
+}
+
+// List gives the objects of a kind, sorted by namespace and name; an empty namespace stands for all.
+func (s *Store) List(kind Kind, namespace string) []Object {
+	list, _ := s.ListAt(kind, namespace)
+	return list
+}
+
+// ListAt is List together with the version of the store at that moment: a Watch after it misses nothing and repeats
+// nothing.
+func (s *Store) ListAt(kind Kind, namespace string) ([]Object, int64) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	var list []Object
+	for o := range s.index.list(kind, namespace) {
+		list = append(list, o)
+	}
+	return list, s.version
+}
+
+// Owned gives the objects that have an owner reference to the uid, sorted by kind, namespace and name.
+func (s *Store) Owned(owner types.UID) []Object {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	var list []Object
+	for o := range s.index.ownedBy(owner, "") {
+		list = append(list, o)
+	}
+	return list
+}
+
+// Get finds an object of the kind that T is.
+func Get[T Object](s *Store, namespace, name string) (T, bool) {
+	var t T
+	o, ok := s.Get(Key{Kind: kindFor[T](), Namespace: namespace, Name: name})
+	if ok {
+		t = o.(T)
+	}
+	return t, ok
+}
+
+// List gives the objects of the kind that T is, sorted by namespace and name; an empty namespace stands for all.
+func List[T Object](s *Store, namespace string) []T {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	var list []T
+	for o := range s.index.list(kindFor[T](), namespace) {
+		list = append(list, o.(T))
+	}
+	return list
+}
+
+// OwnedBy gives the objects of the kind that T is and that have an owner reference to the uid, sorted by namespace
+// and name.
+func OwnedBy[T Object](s *Store, owner types.UID) []T {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	var list []T
+	for o := range s.index.ownedBy(owner, kindFor[T]()) {
+		list = append(list, o.(T))
+	}
+	return list
+}
+
+// kindFor is a kind that no object has when T is not kept.
+func kindFor[T Object]() Kind {
+	var t T
+	if i := infoOf(t); i != nil {
+		return i.kind
+	}
+	return "(none)"
+}
+
+// WaitDurable returns once everything up to the version is on disk.
+func (s *Store) WaitDurable(ctx context.Context, version int64) error {
+	return ctx.Err()
+}
