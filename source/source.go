@@ -1,0 +1,114 @@
+package source
+
+import (
+	"strings"
+	"time"
+)
+
+// Hash names one Git object: 40 lower-case hexadecimal digits, or "" for none.
+type Hash string
+
+// Short returns the seven digits people read, or the whole of a shorter hash.
+func (h Hash) Short() string {
+	if len(h) <= 7 {
+		return string(h)
+	}
+	return string(h[:7])
+}
+
+// Head is the newest commit of the branch that the mirror holds.
+type Head struct {
+	Commit Hash
+	// At is when the remote was last seen to have it.
+	At time.Time
+	// Changed tells that the poll which returned this Head moved it.
+	Changed bool
+}
+
+// Limits bound what a repository may cost. A zero field takes its default.
+type Limits struct {
+	// PackBytes is the largest pack one fetch may bring.
+	PackBytes int64
+	// BlobBytes is the largest file that ReadFile returns.
+	BlobBytes int64
+	// Entries is the largest number of directory entries read from the tree of one commit.
+	Entries int
+	// Depth is the largest number of components of a path.
+	Depth int
+}
+
+// DefaultLimits returns the limits that hold when none are configured.
+func DefaultLimits() Limits {
+	return Limits{PackBytes: 2 << 30, BlobBytes: 16 << 20, Entries: 500_000, Depth: 64}
+}
+
+func (l Limits) withDefaults() Limits {
+	d := DefaultLimits()
+	if l.PackBytes <= 0 {
+		l.PackBytes = d.PackBytes
+	}
+	if l.BlobBytes <= 0 {
+		l.BlobBytes = d.BlobBytes
+	}
+	if l.Entries <= 0 {
+		l.Entries = d.Entries
+	}
+	if l.Depth <= 0 {
+		l.Depth = d.Depth
+	}
+	return l
+}
+
+// Config says which branch of which repository is mirrored, and where.
+type Config struct {
+	// Name is the source's name, for messages.
+	Name string
+	// URL is a local path or a file:// address.
+	URL string
+	// Branch is the branch's name without refs/heads/.
+	Branch string
+	// Dir is the directory of the mirror. The mirror owns it, and Dir.new and Dir.bad beside it.
+	Dir string
+	// Limits bound the repository.
+	Limits Limits
+	// Now is the clock; nil is time.Now.
+	Now func() time.Time
+}
+
+func (c Config) validate() error {
+	fail := func(text, hint string) error {
+		return &Error{Kind: KindInvalid, Op: "open source", Subject: c.Name, Err: errorText(text), Hint: hint}
+	}
+	switch {
+	case c.URL == "":
+		return fail("no repository address", "set url, or --repo")
+	case c.Dir == "":
+		return fail("no mirror directory", "")
+	case !validBranch(c.Branch):
+		return fail("invalid branch name "+quote(c.Branch), "give the branch's name without refs/heads/, such as main")
+	}
+	return nil
+}
+
+// validBranch follows the rules of git-check-ref-format for the part below refs/heads/.
+func validBranch(name string) bool {
+	if name == "" || name == "@" || strings.HasPrefix(name, "-") || strings.HasSuffix(name, ".") || len(name) > 255 {
+		return false
+	}
+	if strings.Contains(name, "..") || strings.Contains(name, "@{") || strings.ContainsAny(name, " ~^:?*[\\") {
+		return false
+	}
+	for _, r := range name {
+		if r < 0x20 || r == 0x7f || r == '\uFFFD' {
+			return false
+		}
+	}
+	for part := range strings.SplitSeq(name, "/") {
+		if part == "" || strings.HasPrefix(part, ".") || strings.HasSuffix(part, ".lock") {
+			return false
+		}
+	}
+	return true
+}
+
+func branchRef(branch string) string { return "refs/heads/" + branch }
