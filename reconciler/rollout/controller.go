@@ -1,0 +1,262 @@
+package rollout
+
+import (
+	"context"
+	"maps"
+	"time"
+
+	"github.com/rs/zerolog"
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
+
+	"github.com/belay-dev/belay/reconciler/controller"
+	"github.com/belay-dev/belay/reconciler/owner"
+	"github.com/belay-dev/belay/state"
+)
+
+// Recorder takes Events about an object.
+type Recorder interface {
+	Event(obj state.Object, eventType, reason, message string)
+}
+
+// As in Kubernetes: keys side by side, and tries in a row before a failing Deployment waits for a change.
+const (
+	workers    = 5
+	maxRetries = 15
+)
+
+// Keys of log lines.
+const (
+	logDeployment = "deployment"
+	logReplicaSet = "replicaset"
+	logAction     = "action"
+	logReason     = "reason"
+)
+
+// New returns the Deployment controller over store: one Plan and one transaction a call, Events through recorder.
+func New(store *state.Store, recorder Recorder, log zerolog.Logger, now func() time.Time) controller.Config {
+	s := &shell{store: store, recorder: recorder, log: log}
+	return controller.Config{
+		Name:       "deployment",
+		Kinds:      []state.Kind{state.KindDeployment, state.KindReplicaSet, state.KindPod},
+		Keys:       s.keys,
+		Resync:     s.resync,
+		Reconcile:  s.reconcile,
+		Now:        now,
+		Log:        log,
+		Workers:    workers,
+		MaxRetries: maxRetries,
+	}
+}
+
+type shell struct {
+	store    *state.Store
+	recorder Recorder
+	log      zerolog.Logger
+	orphans  owner.Orphans // ReplicaSets
+}
+
+func deploymentKey(namespace, name string) state.Key {
+	return state.Key{Kind: state.KindDeployment, Namespace: namespace, Name: name}
+}
+
+func (s *shell) resync(store *state.Store) []state.Key {
+	for _, rs := range state.List[*appsv1.ReplicaSet](store, "") {
+		s.orphans.Observe(rs, false)
+	}
+	deployments := store.List(state.KindDeployment, "")
+	keys := make([]state.Key, len(deployments))
+	for i, d := range deployments {
+		keys[i] = state.KeyOf(d)
+	}
+	return keys
+}
+
+func (s *shell) keys(e state.Event) []state.Key {
+	switch o := e.Object.(type) {
+	case *appsv1.Deployment:
+		return []state.Key{state.KeyOf(o)}
+	case *appsv1.ReplicaSet:
+		before, _ := e.Old.(*appsv1.ReplicaSet)
+		return s.replicaSetKeys(e.Type, before, o)
+	case *corev1.Pod:
+		return s.podKeys(e.Type, o)
+	}
+	return nil
+}
+
+// replicaSetKeys names the Deployment that controls a ReplicaSet and the one that did, or, for an orphan that is new
+// or looks different, every Deployment that may want it.
+func (s *shell) replicaSetKeys(t state.EventType, before, rs *appsv1.ReplicaSet) []state.Key {
+	s.orphans.Observe(rs, t == state.Deleted)
+	keys := ownerKeys(rs)
+	if before != nil {
+		for _, key := range ownerKeys(before) {
+			if len(keys) == 0 || keys[0] != key {
+				keys = append(keys, key)
+			}
+		}
+	}
+	changed := before == nil || metav1.GetControllerOfNoCopy(before) != nil || !maps.Equal(before.Labels, rs.Labels)
+	if t == state.Deleted || metav1.GetControllerOfNoCopy(rs) != nil || !changed {
+		return keys
+	}
+	for _, d := range state.List[*appsv1.Deployment](s.store, rs.Namespace) {
+		selector, err := metav1.LabelSelectorAsSelector(d.Spec.Selector)
+		if err == nil && !selector.Empty() && selector.Matches(labels.Set(rs.Labels)) {
+			keys = append(keys, state.KeyOf(d))
+		}
+	}
+	return keys
+}
+
+func ownerKeys(rs *appsv1.ReplicaSet) []state.Key {
+	ref := metav1.GetControllerOfNoCopy(rs)
+	if ref == nil || ref.Kind != string(state.KindDeployment) {
+		return nil
+	}
+	return []state.Key{deploymentKey(rs.Namespace, ref.Name)}
+}
+
+// podKeys names the Deployment that waits, under Recreate, for a pod to disappear. Nothing else is learnt from pods.
+func (s *shell) podKeys(t state.EventType, pod *corev1.Pod) []state.Key {
+	ref := metav1.GetControllerOfNoCopy(pod)
+	if t != state.Deleted || ref == nil {
+		return nil
+	}
+	rs, ok := state.Get[*appsv1.ReplicaSet](s.store, pod.Namespace, ref.Name)
+	if !ok || rs.UID != ref.UID {
+		return nil
+	}
+	for _, key := range ownerKeys(rs) {
+		if d, ok := state.Get[*appsv1.Deployment](s.store, key.Namespace, key.Name); ok &&
+			d.Spec.Strategy.Type == appsv1.RecreateDeploymentStrategyType {
+			return []state.Key{key}
+		}
+	}
+	return nil
+}
+
+func (s *shell) reconcile(_ context.Context, key state.Key, now time.Time) (time.Time, error) {
+	d, ok := state.Get[*appsv1.Deployment](s.store, key.Namespace, key.Name)
+	if !ok {
+		return time.Time{}, nil
+	}
+	in := s.observe(d, now)
+	result := Plan(in)
+	err := s.execute(d, result)
+	rs := created(result)
+	if err == nil || rs == nil || apierrors.IsConflict(err) || apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause) {
+		return result.WakeAt, err
+	}
+	// Nothing of the sync was written. Plan what can be done without the ReplicaSet, the reason told.
+	in.Refused = &Refusal{Message: err.Error()}
+	if apierrors.IsAlreadyExists(err) {
+		existing, ok := state.Get[*appsv1.ReplicaSet](s.store, rs.Namespace, rs.Name)
+		if !ok {
+			return time.Time{}, err
+		}
+		in.Refused = &Refusal{Existing: existing}
+		err = nil // the collision count, or the ReplicaSet found, leads on at once
+	}
+	result = Plan(in)
+	if werr := s.execute(d, result); werr != nil {
+		return time.Time{}, werr
+	}
+	return result.WakeAt, err
+}
+
+// observe reads what a Plan needs: the ReplicaSets the Deployment controls, the orphans of its namespace, and pods
+// only where they count.
+func (s *shell) observe(d *appsv1.Deployment, now time.Time) Input {
+	in := Input{Deployment: d, ReplicaSets: state.OwnedBy[*appsv1.ReplicaSet](s.store, d.UID), Now: now}
+	for _, name := range s.orphans.In(d.Namespace) {
+		if rs, ok := state.Get[*appsv1.ReplicaSet](s.store, name.Namespace, name.Name); ok && metav1.GetControllerOfNoCopy(rs) == nil {
+			in.ReplicaSets = append(in.ReplicaSets, rs)
+		}
+	}
+	if d.Spec.Strategy.Type == appsv1.RecreateDeploymentStrategyType {
+		for _, rs := range in.ReplicaSets {
+			in.Pods = append(in.Pods, state.OwnedBy[*corev1.Pod](s.store, rs.UID)...)
+		}
+	}
+	return in
+}
+
+func created(r Result) *appsv1.ReplicaSet {
+	for _, a := range r.Actions {
+		if a.Kind == Create {
+			return a.ReplicaSet
+		}
+	}
+	return nil
+}
+
+// execute writes all of a sync in one transaction, each object on condition that nobody changed it since, and then
+// tells what was done.
+func (s *shell) execute(d *appsv1.Deployment, r Result) error {
+	if len(r.Actions) == 0 {
+		return nil
+	}
+	if writes := transaction(r.Actions); len(writes) > 0 {
+		if _, err := s.store.Commit(writes...); err != nil {
+			return err
+		}
+	}
+	for _, a := range r.Actions {
+		if a.Kind == Emit {
+			s.recorder.Event(d, a.Event.Type, a.Event.Reason, a.Event.Message)
+			continue
+		}
+		level := zerolog.InfoLevel
+		if a.Kind == Annotate || a.Kind == WriteStatus || a.Kind == Scale && a.From == a.To {
+			level = zerolog.DebugLevel
+		}
+		line := s.log.WithLevel(level)
+		if !line.Enabled() {
+			continue
+		}
+		if a.ReplicaSet != nil {
+			line = line.Str(logReplicaSet, a.ReplicaSet.Name)
+		}
+		line.Str(logDeployment, d.Namespace+"/"+d.Name).Str(logAction, string(a.Kind)).Str(logReason, string(a.Reason)).
+			Msg(a.String())
+	}
+	return nil
+}
+
+// transaction turns actions into writes, one for each ReplicaSet at its first action: the object an action carries
+// is what all of them together make of it.
+func transaction(actions []Action) []state.Write {
+	var writes []state.Write
+	written := map[*appsv1.ReplicaSet]bool{}
+	templated := false
+	for _, a := range actions {
+		switch a.Kind {
+		case Create:
+			writes, written[a.ReplicaSet] = append(writes, state.Create(a.ReplicaSet)), true
+		case Adopt, Release, Annotate, Scale:
+			if !written[a.ReplicaSet] {
+				writes, written[a.ReplicaSet] = append(writes, state.Update(a.ReplicaSet)), true
+			}
+		case Delete:
+			writes = append(writes, state.Delete(state.KeyOf(a.ReplicaSet), state.DeleteOptions{UID: a.ReplicaSet.UID}))
+		case SetTemplate:
+			writes, templated = append(writes, state.Update(a.Deployment)), true
+		case WriteStatus:
+			d := a.Deployment
+			if templated {
+				// The write of the template, just before in this transaction, carried the condition for both.
+				free := *d
+				free.ResourceVersion = ""
+				d = &free
+			}
+			writes = append(writes, state.UpdateStatus(d))
+		case Emit:
+		}
+	}
+	return writes
+}

@@ -1,0 +1,87 @@
+package rollout
+
+import (
+	"fmt"
+
+	appsv1 "k8s.io/api/apps/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// Phase says how far the rollout of a Deployment's present template is.
+type Phase string
+
+// The phases.
+const (
+	PhasePending     Phase = "Pending"     // the controller has not observed the spec yet
+	PhaseProgressing Phase = "Progressing" // under way
+	PhaseComplete    Phase = "Complete"    // it was at its full size, available and alone, at least once
+	PhaseFailed      Phase = "Failed"      // no progress within the deadline; later progress ends it
+	PhasePaused      Phase = "Paused"      // paused before it was complete
+)
+
+// Progress is the rollout of a Deployment's present template as its users see it.
+type Progress struct {
+	Template   string // Digest of the Deployment's template
+	Revision   int64  // of the ReplicaSet that has it, 0 while there is none
+	ReplicaSet string // its name, empty while there is none
+	Phase      Phase
+	Reason     string // of the Progressing condition, or of ReplicaFailure while that is what stands in the way
+	Message    string
+	Observed   bool // status belongs to the present spec
+}
+
+// State reads the rollout's progress from what is stored. replicaSets may hold ReplicaSets of other Deployments;
+// those it does not control are ignored.
+//
+// The Progressing condition alone would mislead: it keeps the outcome of the former rollout until the present one
+// moves, and by Kubernetes' rules sometimes longer. Complete and Failed are therefore given only when the counters,
+// or the condition's own message, speak of the present ReplicaSet.
+func State(d *appsv1.Deployment, replicaSets []*appsv1.ReplicaSet) Progress {
+	p := Progress{
+		Template: Digest(&d.Spec.Template),
+		Phase:    PhaseProgressing,
+		Observed: d.Status.ObservedGeneration >= d.Generation,
+	}
+	current := currentOf(d, replicaSets)
+	subject := fmt.Sprintf("Deployment %q", d.Name)
+	if current != nil {
+		p.ReplicaSet = current.Name
+		p.Revision, _ = Revision(current.Annotations)
+		subject = fmt.Sprintf("ReplicaSet %q", current.Name)
+	}
+	c := conditionOf(d.Status, appsv1.DeploymentProgressing)
+	if c != nil {
+		p.Reason, p.Message = c.Reason, c.Message
+	}
+	said := func(reason, what string) bool {
+		return c != nil && c.Reason == reason && c.Message == subject+what
+	}
+	switch failure := conditionOf(d.Status, appsv1.DeploymentReplicaFailure); {
+	case !p.Observed && p.Reason != replicaSetCreateError:
+		p.Phase = PhasePending
+	case current != nil && p.Observed && (complete(d, d.Status) || said(newReplicaSetAvailable, " has successfully progressed.")):
+		p.Phase = PhaseComplete
+	case d.Spec.Paused:
+		p.Phase = PhasePaused
+	case said(progressDeadlineExceeded, " has timed out progressing."):
+		p.Phase = PhaseFailed
+	case failure != nil:
+		p.Reason, p.Message = failure.Reason, failure.Message
+	}
+	return p
+}
+
+// currentOf returns the oldest ReplicaSet of d that has d's template, nil when there is none.
+func currentOf(d *appsv1.Deployment, replicaSets []*appsv1.ReplicaSet) *appsv1.ReplicaSet {
+	var current *member
+	for _, rs := range replicaSets {
+		m := &member{ReplicaSet: rs}
+		if (current == nil || byAge(m, current) < 0) && metav1.IsControlledBy(rs, d) && Equal(&rs.Spec.Template, &d.Spec.Template) {
+			current = m
+		}
+	}
+	if current == nil {
+		return nil
+	}
+	return current.ReplicaSet
+}
