@@ -1,0 +1,182 @@
+package manifests
+
+import (
+	"context"
+	"fmt"
+	"sort"
+	"sync"
+)
+
+// Blobs keeps rendered results between runs of the program. What Put stored,
+// Get returns; a blob that is gone or damaged is only rendered again. Both may
+// be called from several goroutines.
+type Blobs interface {
+	Get(key string) ([]byte, bool)
+	Put(key string, value []byte) error
+}
+
+// Cache holds the rendered roots of one source's apps at one commit and moves
+// from commit to commit by rendering only roots whose inputs differ. It is safe
+// for concurrent use; a Sync waits for the one before it.
+type Cache struct {
+	apps []App
+	opts Options
+
+	syncing sync.Mutex // held by Sync from start to end
+	nodes   sync.Mutex // guards what views fill in
+
+	mu sync.Mutex // guards state, and is never held while rendering
+	state
+}
+
+// Options are the optional collaborators of a Cache.
+type Options struct {
+	// Blobs keeps results for the next start; nil keeps none.
+	Blobs Blobs
+	// Publish is called for every root as soon as its result has changed, while
+	// the Sync goes on. An object that is missing from it may still turn up in
+	// another root: only the Update that Sync returns tells what is gone.
+	Publish func(RootResult)
+}
+
+// NewCache returns an empty cache for the apps of one source, in the order of
+// the configuration. Before the first Sync it holds nothing.
+func NewCache(apps []App, opts Options) *Cache {
+	return &Cache{apps: append([]App(nil), apps...), opts: opts, state: newState()}
+}
+
+// Sync moves the cache to a tree and returns what changed since the last Sync
+// that succeeded. With an error (the tree cannot be read, ctx is done) the
+// results of roots already rendered stay, and the next Sync goes on from there.
+func (c *Cache) Sync(ctx context.Context, tree Tree, commit string) (Update, error) {
+	c.syncing.Lock()
+	defer c.syncing.Unlock()
+	return c.sync(ctx, &c.state, tree, commit, work{background: true, publish: c.opts.Publish, keep: true})
+}
+
+// Preview returns what Sync would, and changes nothing.
+func (c *Cache) Preview(ctx context.Context, tree Tree, commit string) (Update, error) {
+	c.mu.Lock()
+	s := c.state.clone()
+	c.mu.Unlock()
+	s.touched = map[rootKey]touched{}
+	return c.sync(ctx, &s, tree, commit, work{})
+}
+
+// work says how a sync is done.
+type work struct {
+	background bool // lets interactive rendering go first
+	publish    func(RootResult)
+	keep       bool // writes results to the blobs
+}
+
+func (c *Cache) sync(ctx context.Context, s *state, tree Tree, commit string, w work) (Update, error) {
+	if err := c.move(s, tree, commit); err != nil {
+		return Update{}, fmt.Errorf("commit %s: %w", short(commit), err)
+	}
+	rendered := 0
+	for _, key := range s.pendingKeys() {
+		if err := ctx.Err(); err != nil {
+			return Update{}, err
+		}
+		r := s.roots[key]
+		res, fresh, err := c.result(ctx, s, r, commit, w)
+		if err != nil {
+			return Update{}, err
+		}
+		if fresh {
+			rendered++
+		}
+		c.mu.Lock()
+		affected := s.install(c.apps, key, res, commit)
+		delete(s.pending, key)
+		if res.retry {
+			s.again[key] = struct{}{}
+		}
+		c.mu.Unlock()
+		if w.publish != nil {
+			for _, k := range affected {
+				if u, changed := s.changedRoot(k, c.apps); changed {
+					w.publish(u)
+				}
+			}
+		}
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return s.finish(c.apps, commit, rendered), nil
+}
+
+// result renders a root, or takes its result from the blobs when everything
+// that it depends on is the same.
+func (c *Cache) result(ctx context.Context, s *state, r *root, commit string, w work) (res outcome, fresh bool, err error) {
+	app := c.apps[r.key.app]
+	switch r.kind {
+	case Plain:
+		res = renderPlain(s.view, app, r.key.path)
+	case Kustomize:
+		d := &decoder{app: app, root: r.key.path}
+		d.report(Problem{Reason: KustomizeFailed, File: r.key.path, Message: "kustomizations are not rendered yet"})
+		res = d.outcome(nil)
+	}
+	for i := range res.problems {
+		res.problems[i].Commit = commit
+	}
+	return res, true, ctx.Err()
+}
+
+// Roots returns all roots with their current results, in the order of apps and
+// paths. Before is left empty.
+func (c *Cache) Roots() []RootResult {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	out := make([]RootResult, 0, len(c.roots))
+	for _, key := range c.state.keys() {
+		out = append(out, c.roots[key].result(c.apps))
+	}
+	return out
+}
+
+// Object returns the object with an id, if a root owns one.
+func (c *Cache) Object(id ID) (Object, bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	claims := c.claims[id]
+	if len(claims) == 0 {
+		return Object{}, false
+	}
+	return claims[0].object, true
+}
+
+// Objects returns every object that a root owns, sorted by id.
+func (c *Cache) Objects() []Object {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	out := make([]Object, 0, len(c.claims))
+	for _, claims := range c.claims {
+		out = append(out, claims[0].object)
+	}
+	sort.Slice(out, func(i, j int) bool { return out[i].ID.Less(out[j].ID) })
+	return out
+}
+
+// Problems returns all problems there are, in the order of apps and files.
+func (c *Cache) Problems() []Problem {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.state.problems(c.apps)
+}
+
+// Commit returns the commit the cache is at, empty before the first Sync.
+func (c *Cache) Commit() string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.state.commit
+}
+
+func short(commit string) string {
+	if len(commit) > 7 {
+		return commit[:7]
+	}
+	return commit
+}
