@@ -63,13 +63,14 @@ func (s *Snapshot) Tree(h Hash) (*Tree, error) {
 	return t, nil
 }
 
-// fail wraps an error of reading. A commit that was asked for by name and is not there is no damage.
+// fail wraps an error of reading. A commit that was asked for by name and is not there is no damage,
+// unless it is the head.
 func (s *Snapshot) fail(op string, h Hash, err error) error {
 	var e *Error
 	if errors.As(err, &e) {
 		return err
 	}
-	if errors.Is(err, errMissing) && strings.Contains(err.Error(), string(h)) {
+	if h != s.head && errors.Is(err, errMissing) && strings.Contains(err.Error(), string(h)) {
 		return &Error{Kind: KindNotFound, Op: op, Subject: h.Short(), Err: err}
 	}
 	s.mirror.suspect(err)

@@ -59,6 +59,9 @@ func (s *Snapshot) Steps(ctx context.Context, old, next Hash, limit int) ([]Step
 		return nil, s.fail("steps", old, err)
 	}
 	if _, err := s.node(from); errors.Is(err, errMissing) {
+		if err := s.whole(ctx, to); err != nil {
+			return nil, s.fail("steps", next, err)
+		}
 		return s.one(StepRewritten, []plumbing.Hash{to})
 	}
 	chain, err := s.chain(ctx, from, to)
@@ -160,6 +163,20 @@ func (s *Snapshot) difference(ctx context.Context, from, to plumbing.Hash) (Step
 		return StepMerge, ids, nil
 	}
 	return StepRewritten, ids, nil
+}
+
+// whole checks that every commit behind to is there, so that one that is not there was never behind it.
+func (s *Snapshot) whole(ctx context.Context, to plumbing.Hash) error {
+	all, err := s.ancestors(ctx, to)
+	if err != nil {
+		return err
+	}
+	for id := range all {
+		if !s.objects.has(id) {
+			return fmt.Errorf("%w: commit %s", errDamaged, id)
+		}
+	}
+	return nil
 }
 
 // touches tells whether one of ids has the parent h.
