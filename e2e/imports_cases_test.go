@@ -153,6 +153,14 @@ func TestLayoutCheck(t *testing.T) {
 			"state/l_test.go: 451 lines, more than 450",
 			"state/long.go: 451 lines, more than 450",
 		}},
+		"sleeping": {map[string]string{
+			"state/a.go":      file("state", "time") + "\nfunc f() { time.Sl" + "eep(1) }\n",
+			"state/a_test.go": "package state\nimport \"time\"\nfunc f() { time.Sl" + "eep(1) }\n",
+			"state/b_test.go": "package state\nimport (\n\"testing/synctest\"\n\"time\"\n)\nfunc f() { time.Sl" + "eep(1) }\n",
+		}, []string{
+			"state/a.go: sleeps outside a synctest bubble: wait for the event",
+			"state/a_test.go: sleeps outside a synctest bubble: wait for the event",
+		}},
 		"machine paths": {map[string]string{
 			"README.md":   "see\n/ho" + "me/alice/belay\n",
 			"e2e/a.md":    "/wo" + "rk/main/x",

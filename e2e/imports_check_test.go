@@ -36,6 +36,7 @@ type goFile struct {
 	doc     string
 	imports []string
 	lines   int
+	sleeps  bool
 	test    bool // _test.go
 	deps    bool // built with the tag deps only
 }
@@ -71,6 +72,8 @@ func check(files map[string]string) []string {
 
 type reporter func(format string, args ...any)
 
+var sleep = regexp.MustCompile(`\btime\.Sleep\(`)
+
 func parse(name, text string) (goFile, error) {
 	file, err := parser.ParseFile(token.NewFileSet(), name, text, parser.ImportsOnly|parser.ParseComments)
 	if err != nil {
@@ -79,6 +82,7 @@ func parse(name, text string) (goFile, error) {
 	s := goFile{
 		file: name, pkg: path.Dir(name), name: file.Name.Name, doc: file.Doc.Text(),
 		lines: strings.Count(text, "\n"), test: strings.HasSuffix(name, "_test.go"), deps: taggedDeps(file),
+		sleeps: sleep.MatchString(text),
 	}
 	for _, spec := range file.Imports {
 		imp, err := strconv.Unquote(spec.Path.Value)
@@ -124,6 +128,9 @@ func checkFile(s goFile, report reporter) {
 	if s.lines > maxLines {
 		report("%s: %d lines, more than %d", s.file, s.lines, maxLines)
 	}
+	if s.sleeps && !slices.Contains(s.imports, "testing/synctest") {
+		report("%s: sleeps outside a synctest bubble: wait for the event", s.file)
+	}
 	for _, name := range []string{path.Base(s.pkg), strings.TrimSuffix(s.name, "_test")} {
 		if slices.Contains(vague, name) {
 			report("%s: package %s says nothing about what it owns", s.file, name)
@@ -132,18 +139,24 @@ func checkFile(s goFile, report reporter) {
 }
 
 func checkImport(s goFile, imp string, report reporter) {
+	h := homeOf(imp)
 	if s.test {
 		// Tests may import what they need to, but for the module that would make every build of them heavy.
-		if below(imp, kubernetes) && s.pkg != "e2e" && !slices.Contains(homeOf(imp).pkgs, s.pkg) {
-			report("%s: imports %s: only %s may, and the oracle in e2e", s.file, imp, strings.Join(homeOf(imp).pkgs, ", "))
+		if h.module == kubernetes && s.pkg != "e2e" && !slices.Contains(h.pkgs, s.pkg) {
+			report("%s: imports %s: only %s may, and the oracle in e2e", s.file, imp, strings.Join(h.pkgs, ", "))
 		}
 		return
 	}
 	if rel, ours := strings.CutPrefix(imp, module+"/"); ours {
 		checkLayer(s, rel, report)
-	} else if h := homeOf(imp); h.module != "" && !slices.Contains(h.pkgs, s.pkg) {
+	} else if h.module != "" && !slices.Contains(h.pkgs, s.pkg) {
 		report("%s: imports %s: only %s may", s.file, imp, strings.Join(h.pkgs, ", "))
 	}
+	checkBans(s, imp, report)
+}
+
+// checkBans looks at what is forbidden although its package may see it.
+func checkBans(s goFile, imp string, report reporter) {
 	for _, b := range forbidden {
 		if covered(s.pkg, b.pkgs) && slices.Contains(b.imports, imp) {
 			report("%s: imports %s: %s", s.file, imp, b.reason)
