@@ -77,23 +77,17 @@ func PrintError(w io.Writer, err error) {
 	_, _ = io.WriteString(w, b.String())
 }
 
-// hintOf walks the errors that err is made of, outermost first.
+// hintOf returns the outermost hint that says something.
 func hintOf(err error) string {
-	if err == nil {
-		return ""
+	var h interface {
+		error
+		Hint() string
 	}
-	if h, ok := err.(interface{ Hint() string }); ok && h.Hint() != "" {
-		return h.Hint()
-	}
-	switch e := err.(type) {
-	case interface{ Unwrap() error }:
-		return hintOf(e.Unwrap())
-	case interface{ Unwrap() []error }:
-		for _, inner := range e.Unwrap() {
-			if hint := hintOf(inner); hint != "" {
-				return hint
-			}
+	for errors.As(err, &h) {
+		if hint := h.Hint(); hint != "" {
+			return hint
 		}
+		err = errors.Unwrap(h)
 	}
 	return ""
 }
