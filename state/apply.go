@@ -7,7 +7,6 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/validation/field"
@@ -85,8 +84,8 @@ func (t *transaction) update(info *kindInfo, w *Write) (after, removed Object, e
 	if err != nil {
 		return nil, nil, err
 	}
-	if equality.Semantic.DeepEqual(before, o) {
-		return before, nil, nil
+	if same, err := equalObjects(before, o); same || err != nil {
+		return before, nil, err
 	}
 	if w.op == opUpdate && info.generation != nil && info.generation(before, o) {
 		o.SetGeneration(o.GetGeneration() + 1)
@@ -175,8 +174,8 @@ func (t *transaction) delete(info *kindInfo, w *Write) (after, removed Object, e
 		t.remove(w.key, before, o)
 		return nil, o, nil
 	}
-	if equality.Semantic.DeepEqual(before, o) {
-		return before, nil, nil
+	if same, err := equalObjects(before, o); same || err != nil {
+		return before, nil, err
 	}
 	t.put(w.key, before, o)
 	return o, nil, nil

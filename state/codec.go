@@ -1,11 +1,17 @@
 package state
 
 import (
+	"bytes"
 	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"hash/crc32"
 	"math"
 )
 
-// bucket is where a kind of value lies on disk.
+// bucket is where a kind of value lies on disk: one for each kind of objects, named as the kind, and one for each
+// kind of the ledger's values.
 type bucket string
 
 const (
@@ -21,7 +27,7 @@ const (
 type diskChange struct {
 	bucket bucket
 	key    string
-	value  any
+	value  any // Object, or pointer to a ledger value
 }
 
 const maxNumber = math.MaxInt64
@@ -34,6 +40,93 @@ func numberKey(prefix string, number int64) string {
 	return string(binary.BigEndian.AppendUint64(key, uint64(number)))
 }
 
+// objectKey is a key as one string; no part of one has a slash.
 func objectKey(key Key) string {
 	return string(key.Kind) + "/" + key.Namespace + "/" + key.Name
+}
+
+// protobuf is how objects are written: about a tenth of the time and half of the size of their JSON. It is the
+// encoding in which Kubernetes keeps them, so fields never change their meaning.
+type protobuf interface {
+	Object
+	Marshal() ([]byte, error)
+	Unmarshal([]byte) error
+}
+
+var (
+	errNotProtobuf = errors.New("object has no protobuf form")
+	errChecksum    = errors.New("checksum does not match")
+	checksums      = crc32.MakeTable(crc32.Castagnoli)
+)
+
+func encodeObject(o Object) ([]byte, error) {
+	p, ok := o.(protobuf)
+	if !ok {
+		return nil, errNotProtobuf
+	}
+	return p.Marshal()
+}
+
+// settle makes reading an object safe for many goroutines: a quantity caches its text at the first use, and encoding
+// uses all that lie in the object itself.
+func settle(o Object) error {
+	_, err := encodeObject(o)
+	return err
+}
+
+// equalObjects compares the written forms, so that nil equals empty, as Kubernetes does to see whether a write changes
+// anything.
+func equalObjects(a, b Object) (bool, error) {
+	before, err := encodeObject(a)
+	if err != nil {
+		return false, err
+	}
+	after, err := encodeObject(b)
+	return bytes.Equal(before, after), err
+}
+
+// encode is a value as it lies on disk: a checksum of key and content, then the content.
+func encode(c diskChange) ([]byte, error) {
+	var content []byte
+	var err error
+	if o, ok := c.value.(Object); ok {
+		content, err = encodeObject(o)
+	} else {
+		content, err = json.Marshal(c.value)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("encode %s %q: %w", c.bucket, c.key, err)
+	}
+	stored := make([]byte, 0, 4+len(content))
+	stored = binary.BigEndian.AppendUint32(stored, checksum([]byte(c.key), content))
+	return append(stored, content...), nil
+}
+
+func checksum(key, content []byte) uint32 {
+	return crc32.Update(crc32.Checksum(key, checksums), checksums, content)
+}
+
+// content is what decode reads, once the checksum has been found right.
+func content(key, stored []byte) ([]byte, error) {
+	if len(stored) < 4 || binary.BigEndian.Uint32(stored) != checksum(key, stored[4:]) {
+		return nil, errChecksum
+	}
+	return stored[4:], nil
+}
+
+// decodeObject keeps nothing of the bytes it is given.
+func decodeObject(info *kindInfo, content []byte) (Object, error) {
+	p, ok := info.fresh().(protobuf)
+	if !ok {
+		return nil, errNotProtobuf
+	}
+	if err := p.Unmarshal(content); err != nil {
+		return nil, err
+	}
+	return p, settle(p)
+}
+
+func decodeValue[T any](content []byte) (*T, error) {
+	v := new(T)
+	return v, json.Unmarshal(content, v)
 }

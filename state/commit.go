@@ -128,6 +128,19 @@ func (t *transaction) change(e Event, key Key, after Object) {
 	t.undo = append(t.undo, func() { x.set(key, after, e.Old) })
 }
 
+// diskChanges is what the transaction leaves to be written.
+func (t *transaction) diskChanges() []diskChange {
+	changes := make([]diskChange, 0, len(t.events)+len(t.ledger))
+	for _, e := range t.events {
+		c := diskChange{bucket: bucket(e.key.Kind), key: e.key.Namespace + "/" + e.key.Name}
+		if e.Type != Deleted {
+			c.value = e.Object
+		}
+		changes = append(changes, c)
+	}
+	return append(changes, t.ledger...)
+}
+
 func (t *transaction) rollBack() {
 	for i := len(t.undo) - 1; i >= 0; i-- {
 		t.undo[i]()

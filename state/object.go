@@ -1,6 +1,7 @@
 package state
 
 import (
+	"bytes"
 	"cmp"
 
 	appsv1 "k8s.io/api/apps/v1"
@@ -102,7 +103,7 @@ var kinds = []*kindInfo{
 		status: func(dst, src Object) { dst.(*appsv1.Deployment).Status = src.(*appsv1.Deployment).Status },
 		generation: func(before, after Object) bool {
 			b, a := before.(*appsv1.Deployment), after.(*appsv1.Deployment)
-			return !equality.Semantic.DeepEqual(b.Spec, a.Spec) || !equality.Semantic.DeepEqual(b.Annotations, a.Annotations)
+			return differ(&b.Spec, &a.Spec) || !equality.Semantic.DeepEqual(b.Annotations, a.Annotations)
 		},
 	},
 	{kind: KindEvent, resource: "events", fresh: fresh[corev1.Event], shallow: shallow[corev1.Event]},
@@ -115,7 +116,7 @@ var kinds = []*kindInfo{
 		kind: KindPod, resource: "pods", fresh: fresh[corev1.Pod], shallow: shallow[corev1.Pod],
 		status: func(dst, src Object) { dst.(*corev1.Pod).Status = src.(*corev1.Pod).Status },
 		generation: func(before, after Object) bool {
-			return !equality.Semantic.DeepEqual(before.(*corev1.Pod).Spec, after.(*corev1.Pod).Spec)
+			return differ(&before.(*corev1.Pod).Spec, &after.(*corev1.Pod).Spec)
 		},
 	},
 	{
@@ -123,7 +124,7 @@ var kinds = []*kindInfo{
 		fresh: fresh[appsv1.ReplicaSet], shallow: shallow[appsv1.ReplicaSet],
 		status: func(dst, src Object) { dst.(*appsv1.ReplicaSet).Status = src.(*appsv1.ReplicaSet).Status },
 		generation: func(before, after Object) bool {
-			return !equality.Semantic.DeepEqual(before.(*appsv1.ReplicaSet).Spec, after.(*appsv1.ReplicaSet).Spec)
+			return differ(&before.(*appsv1.ReplicaSet).Spec, &after.(*appsv1.ReplicaSet).Spec)
 		},
 	},
 	{
@@ -146,6 +147,17 @@ var kindByName = func() map[Kind]*kindInfo {
 	}
 	return m
 }()
+
+// differ compares by meaning: nil and empty are equal, and so are quantities of the same value. Comparing the written
+// forms first saves most of the time, since they are nearly always equal.
+func differ[P interface{ Marshal() ([]byte, error) }](before, after P) bool {
+	b, errBefore := before.Marshal()
+	a, errAfter := after.Marshal()
+	if errBefore == nil && errAfter == nil && bytes.Equal(b, a) {
+		return false
+	}
+	return !equality.Semantic.DeepEqual(before, after)
+}
 
 func fresh[S any, P interface {
 	*S

@@ -24,9 +24,14 @@ type Options struct {
 	HistorySize int
 	// ServiceRange is where ClusterIPs come from; the zero value stands for 10.96.0.0/16.
 	ServiceRange netip.Prefix
+	// RetryDisk is how long to wait before writing again what the disk refused; 0 stands for one second.
+	RetryDisk time.Duration
 }
 
-const defaultHistorySize = 8192
+const (
+	defaultHistorySize = 8192
+	defaultRetryDisk   = time.Second
+)
 
 var (
 	defaultServiceRange = netip.MustParsePrefix("10.96.0.0/16")
@@ -42,6 +47,9 @@ func (o Options) withDefaults() (Options, error) {
 	}
 	if o.HistorySize <= 0 {
 		o.HistorySize = defaultHistorySize
+	}
+	if o.RetryDisk <= 0 {
+		o.RetryDisk = defaultRetryDisk
 	}
 	if !o.ServiceRange.IsValid() {
 		o.ServiceRange = defaultServiceRange
@@ -63,6 +71,35 @@ type Store struct {
 	closed  bool
 
 	waiters waiters
+	disk    *committer // nil for a store in memory
+}
+
+// Open gives the store whose file lies in the directory; both are made when they are missing. What was there before is
+// read into memory. Versions begin at the end of the lease of the process before: all older ones are expired. The
+// error is an *Error: it wraps ErrLocked, ErrForeign, ErrNewer or ErrDamaged where one of these is the reason.
+func Open(dir string, options Options) (*Store, error) {
+	s, err := newStore(options)
+	if err != nil {
+		return nil, err
+	}
+	d, err := openDisk(dir)
+	if err != nil {
+		return nil, err
+	}
+	if err := d.load(s); err != nil {
+		return nil, errors.Join(err, d.close())
+	}
+	s.startAt(d.start)
+	s.disk = startCommitter(d, d.start, s.options.RetryDisk)
+	if err := s.begin(); err != nil {
+		return nil, errors.Join(err, s.Close())
+	}
+	return s, nil
+}
+
+func (s *Store) startAt(version int64) {
+	s.version = version
+	s.history = newHistory(s.options.HistorySize, version)
 }
 
 // OpenMemory gives a store that forgets everything when it is closed. Everything is durable at once.
@@ -101,26 +138,42 @@ func (s *Store) begin() error {
 	return err
 }
 
-// Close ends the store: who waits gets ErrClosed, and so does every later Commit. Reads go on working.
+// Close makes everything durable and ends the store: who waits gets ErrClosed, and so does every later Commit. Reads
+// go on working. The error says what could not be written.
 func (s *Store) Close() error {
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.closed {
-		return nil
-	}
+	closed := s.closed
 	s.closed = true
 	s.waiters.wake(everyChange)
-	return nil
+	s.mu.Unlock()
+	if closed || s.disk == nil {
+		return nil
+	}
+	return s.disk.stop()
 }
 
-// lockForWrite takes the lock when versions may be given out and the store takes writes.
+// lockForWrite takes the lock when so many versions may be given out and the store takes writes. It waits, without
+// the lock, while the disk is a whole lease behind.
 func (s *Store) lockForWrite(versions int64) error {
-	s.mu.Lock()
-	if s.closed {
+	for {
+		s.mu.Lock()
+		if s.closed {
+			s.mu.Unlock()
+			return ErrClosed
+		}
+		if s.disk == nil {
+			return nil
+		}
+		progress, err := s.disk.reserve(s.version + versions)
+		if progress == nil && err == nil {
+			return nil
+		}
 		s.mu.Unlock()
-		return ErrClosed
+		if err != nil {
+			return err
+		}
+		<-progress
 	}
-	return nil
 }
 
 // publish makes a transaction that succeeded the state of the store.
@@ -136,6 +189,9 @@ func (s *Store) publish(t *transaction) {
 	for _, e := range t.events {
 		s.history.add(e)
 		changed |= kindByName[e.key.Kind].bit
+	}
+	if s.disk != nil {
+		s.disk.add(t.diskChanges(), s.version)
 	}
 	s.waiters.wake(changed)
 }
@@ -226,7 +282,19 @@ func kindFor[T Object]() Kind {
 	return "(none)"
 }
 
-// WaitDurable returns once everything up to the version is on disk.
+// WaitDurable returns once everything up to the version is on disk. While the disk refuses it fails with the reason,
+// an *Error that wraps ErrDisk, and ErrClosed when the store was closed before.
 func (s *Store) WaitDurable(ctx context.Context, version int64) error {
-	return ctx.Err()
+	if s.disk == nil {
+		return ctx.Err()
+	}
+	return s.disk.wait(ctx, version)
+}
+
+// DiskError is why the disk refuses writes at the moment, an *Error that wraps ErrDisk, or nil.
+func (s *Store) DiskError() error {
+	if s.disk == nil {
+		return nil
+	}
+	return s.disk.refusal()
 }

@@ -66,7 +66,10 @@ func objectWrite(op operation, o Object) Write {
 	if info == nil {
 		return Write{op: op, err: apierrors.NewBadRequest(fmt.Sprintf("type %T is not kept", o))}
 	}
-	w := Write{op: op, key: KeyOf(o), object: detach(o)}
+	w := Write{op: op, key: KeyOf(o)}
+	if w.object, w.err = detach(o); w.err != nil {
+		return w
+	}
 	switch {
 	case info.global && w.key.Namespace != "":
 		w.err = apierrors.NewBadRequest("a namespace may not be set on a " + string(info.kind))
@@ -85,11 +88,14 @@ func objectWrite(op operation, o Object) Write {
 
 // detach is a copy as the store keeps objects: without TypeMeta, and with times of the precision in which they are
 // written to disk, so that an object is the same before and after a restart.
-func detach(o Object) Object {
+func detach(o Object) (Object, error) {
 	c := o.DeepCopyObject().(Object)
 	c.GetObjectKind().SetGroupVersionKind(schema.GroupVersionKind{})
 	truncateTimes(c)
-	return c
+	if err := settle(c); err != nil {
+		return nil, apierrors.NewBadRequest(err.Error())
+	}
+	return c, nil
 }
 
 // carryMeta gives an object the metadata that no writer sets.

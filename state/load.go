@@ -1,0 +1,122 @@
+package state
+
+import (
+	"fmt"
+	"runtime"
+	"sync"
+
+	"go.etcd.io/bbolt"
+)
+
+// storedBucket describes a bucket: how one of its values is read, and where it belongs in the memory.
+type storedBucket struct {
+	name   bucket
+	decode func(content []byte) (any, error)
+	insert func(s *Store, value any)
+}
+
+var buckets = func() []storedBucket {
+	all := []storedBucket{
+		ledgerBucket(bucketRows, func(l *ledger, r *Row) { l.setRow(nil, r) }),
+		ledgerBucket(bucketCommits, func(l *ledger, c *Commit) { l.setCommit(nil, c) }),
+		ledgerBucket(bucketCursors, func(l *ledger, c *Cursor) { l.cursors[c.Source] = c }),
+		ledgerBucket(bucketTemplates, func(l *ledger, t *Template) { l.templates[t.Hash] = t }),
+		ledgerBucket(bucketManaged, func(l *ledger, m *Managed) {
+			l.managed[m.Key] = m
+			l.inventory.ReplaceOrInsert(m)
+		}),
+		ledgerBucket(bucketHolds, func(l *ledger, h *Hold) { l.holds.ReplaceOrInsert(h) }),
+	}
+	for _, info := range kinds {
+		all = append(all, storedBucket{
+			name:   bucket(info.kind),
+			decode: func(content []byte) (any, error) { return decodeObject(info, content) },
+			insert: func(s *Store, value any) {
+				o := value.(Object)
+				s.index.set(KeyOf(o), nil, o)
+			},
+		})
+	}
+	return all
+}()
+
+func ledgerBucket[T any](name bucket, insert func(*ledger, *T)) storedBucket {
+	return storedBucket{
+		name:   name,
+		decode: func(content []byte) (any, error) { return decodeValue[T](content) },
+		insert: func(s *Store, value any) { insert(&s.ledger, value.(*T)) },
+	}
+}
+
+// load fills an empty store with what is on disk.
+func (d *disk) load(s *Store) error {
+	err := guard(func() error {
+		return d.db.View(func(tx *bbolt.Tx) error {
+			for _, b := range buckets {
+				if err := loadBucket(tx, b, s); err != nil {
+					return fmt.Errorf("%w: %s: %w", ErrDamaged, b.name, err)
+				}
+			}
+			return nil
+		})
+	})
+	if err != nil {
+		return d.openError(err)
+	}
+	return nil
+}
+
+type pair struct{ key, stored []byte }
+
+// loadBucket reads a bucket in its order and decodes it on all processors.
+func loadBucket(tx *bbolt.Tx, b storedBucket, s *Store) error {
+	var pairs []pair
+	bucket := tx.Bucket([]byte(b.name))
+	if bucket == nil {
+		return fmt.Errorf("bucket is missing")
+	}
+	err := bucket.ForEach(func(key, stored []byte) error {
+		pairs = append(pairs, pair{key, stored})
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	values := make([]any, len(pairs))
+	if err := decodePairs(b, pairs, values); err != nil {
+		return err
+	}
+	for _, v := range values {
+		b.insert(s, v)
+	}
+	return nil
+}
+
+func decodePairs(b storedBucket, pairs []pair, values []any) error {
+	workers := min(runtime.GOMAXPROCS(0), 1+len(pairs)/256)
+	errs := make([]error, workers)
+	var wait sync.WaitGroup
+	for w := range workers {
+		wait.Go(func() {
+			errs[w] = guard(func() error {
+				for i := w; i < len(pairs); i += workers {
+					stored, err := content(pairs[i].key, pairs[i].stored)
+					if err == nil {
+						values[i], err = b.decode(stored)
+					}
+					if err != nil {
+						return fmt.Errorf("%q: %w", pairs[i].key, err)
+					}
+				}
+				return nil
+			})
+		})
+	}
+	wait.Wait()
+	for _, err := range errs {
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
