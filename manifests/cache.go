@@ -75,7 +75,7 @@ func (c *Cache) sync(ctx context.Context, s *state, tree Tree, commit string, w 
 		return Update{}, fmt.Errorf("commit %s: %w", short(commit), err)
 	}
 	rendered := 0
-	for _, key := range s.pendingKeys() {
+	for _, key := range sorted(s.pending) {
 		if err := ctx.Err(); err != nil {
 			return Update{}, err
 		}
@@ -131,7 +131,7 @@ func (c *Cache) Roots() []RootResult {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	out := make([]RootResult, 0, len(c.roots))
-	for _, key := range c.state.keys() {
+	for _, key := range sorted(c.roots) {
 		out = append(out, c.roots[key].result(c.apps))
 	}
 	return out

@@ -80,7 +80,7 @@ func (s *state) adopt(apps []App, found []discovered, commit string) {
 		}
 		sort.SliceStable(s.apps[i].problems, func(a, b int) bool { return s.apps[i].problems[a].before(s.apps[i].problems[b]) })
 	}
-	for _, key := range s.keys() {
+	for _, key := range sorted(s.roots) {
 		if _, ok := exists[key]; ok {
 			continue
 		}
@@ -173,12 +173,7 @@ func (s *state) changedRoot(key rootKey, apps []App) (RootResult, bool) {
 // finish builds the update and forgets what was before.
 func (s *state) finish(apps []App, commit string, rendered int) Update {
 	u := Update{Commit: commit, Rendered: rendered, Problems: s.problems(apps)}
-	keys := make([]rootKey, 0, len(s.touched))
-	for key := range s.touched {
-		keys = append(keys, key)
-	}
-	sort.Slice(keys, func(i, j int) bool { return keys[i].less(keys[j]) })
-	for _, key := range keys {
+	for _, key := range sorted(s.touched) {
 		if r, changed := s.changedRoot(key, apps); changed {
 			u.Roots = append(u.Roots, r)
 		}
@@ -189,13 +184,7 @@ func (s *state) finish(apps []App, commit string, rendered int) Update {
 
 // problems lists those of apps and roots in the order of the configuration.
 func (s *state) problems(apps []App) []Problem {
-	var keys []rootKey
-	for key, r := range s.roots {
-		if len(r.problems) > 0 {
-			keys = append(keys, key)
-		}
-	}
-	sort.Slice(keys, func(i, j int) bool { return keys[i].less(keys[j]) })
+	keys := sorted(s.troubled)
 	var out []Problem
 	for i, next := 0, 0; i < len(s.apps); i++ {
 		out = append(out, s.apps[i].problems...)

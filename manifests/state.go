@@ -65,6 +65,7 @@ type state struct {
 	discovery map[string]struct{}             // keys that the set of roots depends on
 	users     map[string]map[rootKey]struct{} // dependency key → roots
 	claims    map[ID][]claim                  // first owns
+	troubled  map[rootKey]struct{}            // roots with problems
 	pending   map[rootKey]struct{}            // still to be rendered
 	again     map[rootKey]struct{}            // to be rendered again by the next sync
 	touched   map[rootKey]touched
@@ -79,7 +80,8 @@ type appState struct {
 func newState() state {
 	return state{
 		roots: map[rootKey]*root{}, users: map[string]map[rootKey]struct{}{}, claims: map[ID][]claim{},
-		pending: map[rootKey]struct{}{}, again: map[rootKey]struct{}{}, touched: map[rootKey]touched{},
+		troubled: map[rootKey]struct{}{},
+		pending:  map[rootKey]struct{}{}, again: map[rootKey]struct{}{}, touched: map[rootKey]touched{},
 	}
 }
 
@@ -90,24 +92,17 @@ func (s *state) clone() state {
 	out.apps = slices.Clone(s.apps)
 	out.scratch = true
 	out.claims = maps.Clone(s.claims) // the lists are replaced, never changed
+	out.troubled = maps.Clone(s.troubled)
 	out.pending = maps.Clone(s.pending)
 	out.again = maps.Clone(s.again)
 	out.touched = maps.Clone(s.touched)
 	return out
 }
 
-func (s *state) keys() []rootKey {
-	keys := make([]rootKey, 0, len(s.roots))
-	for k := range s.roots {
-		keys = append(keys, k)
-	}
-	sort.Slice(keys, func(i, j int) bool { return keys[i].less(keys[j]) })
-	return keys
-}
-
-func (s *state) pendingKeys() []rootKey {
-	keys := make([]rootKey, 0, len(s.pending))
-	for k := range s.pending {
+// sorted returns the keys of a map in the order of apps and paths.
+func sorted[V any](m map[rootKey]V) []rootKey {
+	keys := make([]rootKey, 0, len(m))
+	for k := range m {
 		keys = append(keys, k)
 	}
 	sort.Slice(keys, func(i, j int) bool { return keys[i].less(keys[j]) })
@@ -159,6 +154,7 @@ func (s *state) drop(apps []App, key rootKey) {
 	delete(s.roots, key)
 	delete(s.pending, key)
 	delete(s.again, key)
+	delete(s.troubled, key)
 	delete(affected, key)
 	s.refresh(apps, affected)
 }
@@ -228,11 +224,7 @@ func (s *state) reclaim(key rootKey, old, next []Object) map[rootKey]struct{} {
 
 // refresh computes anew which objects roots own.
 func (s *state) refresh(apps []App, affected map[rootKey]struct{}) []rootKey {
-	keys := make([]rootKey, 0, len(affected))
-	for key := range affected {
-		keys = append(keys, key)
-	}
-	sort.Slice(keys, func(i, j int) bool { return keys[i].less(keys[j]) })
+	keys := sorted(affected)
 	for _, key := range keys {
 		s.touch(key)
 		next := *s.roots[key]
@@ -248,6 +240,11 @@ func (s *state) refresh(apps []App, affected map[rootKey]struct{}) []rootKey {
 		sort.Slice(next.objects, func(i, j int) bool { return next.objects[i].ID.Less(next.objects[j].ID) })
 		sort.SliceStable(next.problems, func(i, j int) bool { return next.problems[i].before(next.problems[j]) })
 		s.roots[key] = &next
+		if len(next.problems) > 0 {
+			s.troubled[key] = struct{}{}
+		} else {
+			delete(s.troubled, key)
+		}
 	}
 	return keys
 }

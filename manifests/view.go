@@ -266,6 +266,9 @@ func (v *view) compare(c *changes, t Tree, old *dir, p, hash string) (*dir, erro
 		return nil, err
 	}
 	named := false
+	var changed [][2]*entry
+	var gone []*entry
+	v.mu.Lock()
 	i, j := 0, 0
 	for i < len(old.entries) || j < len(next.entries) {
 		var was, is *entry
@@ -282,16 +285,27 @@ func (v *view) compare(c *changes, t Tree, old *dir, p, hash string) (*dir, erro
 			j++
 		}
 		if was != nil && is != nil && was.mode == is.mode {
-			if err := v.compareEntry(c, t, was, is, p); err != nil {
-				return nil, err
+			if was.hash == is.hash && is.hash != "" {
+				is.sub = was.sub
+				continue
 			}
+			changed = append(changed, [2]*entry{was, is})
 			continue
 		}
 		named = true
 		if was != nil {
-			v.removed(c, was, path.Join(p, was.name))
+			gone = append(gone, was)
 		} else {
 			c.hit(path.Join(p, is.name))
+		}
+	}
+	v.mu.Unlock()
+	for _, was := range gone {
+		v.removed(c, was, path.Join(p, was.name))
+	}
+	for _, pair := range changed {
+		if err := v.compareEntry(c, t, pair[0], pair[1], p); err != nil {
+			return nil, err
 		}
 	}
 	if named {
@@ -305,10 +319,6 @@ func (v *view) compareEntry(c *changes, t Tree, was, is *entry, p string) error 
 	v.mu.Lock()
 	sub := was.sub
 	v.mu.Unlock()
-	if was.hash == is.hash && is.hash != "" {
-		is.sub = sub
-		return nil
-	}
 	here := path.Join(p, is.name)
 	switch {
 	case !is.mode.IsDir():
