@@ -15,26 +15,24 @@ import (
 // Config is everything a person can set. The zero value is not useful: start from DefaultConfig.
 type Config struct {
 	// Sources are the repositories to follow, each under its own name.
-	Sources []Source `yaml:"sources"`
+	Sources []SourceConfig `yaml:"sources"`
 	// MaxRollouts bounds how many rollouts may replace running pods at once; 0 means no limit.
 	MaxRollouts int `yaml:"maxRollouts"`
 	// Runtime says what runs the pods.
 	Runtime Runtime `yaml:"runtime"`
-	// Simulate says how simulated pods behave: IMAGE=missing, IMAGE=crash, IMAGE=unready, delay=DURATION.
-	// ParseSimulation reads it.
+	// Simulate says how simulated pods behave: IMAGE=missing, IMAGE=crash, IMAGE=unready, delay=DURATION,
+	// as simulated.Parse reads them.
 	Simulate []string `yaml:"simulate"`
 }
 
-// Source is one branch of one repository.
-type Source struct {
+// SourceConfig is one branch of one repository.
+type SourceConfig struct {
 	Name     string        `yaml:"name"`
 	URL      string        `yaml:"url"`
 	Branch   string        `yaml:"branch"`
 	Interval time.Duration `yaml:"interval"`
 	Verify   Verify        `yaml:"verify"`
-	Apps     []App         `yaml:"apps"`
-	// Import is how many older commits go into the history at the first sync; 0 turns it off.
-	Import int `yaml:"import"`
+	Apps     []AppConfig   `yaml:"apps"`
 }
 
 // Verify says which commits of a source are trusted.
@@ -48,8 +46,8 @@ type VerifyMode string
 // VerifyNone trusts every commit of the branch.
 const VerifyNone VerifyMode = "none"
 
-// App is a path of a source.
-type App struct {
+// AppConfig is a path of a source.
+type AppConfig struct {
 	Name string `yaml:"name"`
 	// Path is relative to the root of the repository, slash-separated and clean; "" is the root.
 	Path string `yaml:"path"`
@@ -88,13 +86,13 @@ func DefaultConfig() Config {
 }
 
 // DefaultSource returns what a source gets for the keys it leaves out. Name, URL and Apps have no default.
-func DefaultSource() Source {
-	return Source{Branch: "main", Interval: 15 * time.Second, Verify: Verify{Mode: VerifyNone}, Import: 50}
+func DefaultSource() SourceConfig {
+	return SourceConfig{Branch: "main", Interval: 15 * time.Second, Verify: Verify{Mode: VerifyNone}}
 }
 
 // DefaultApp returns what an app gets for the keys it leaves out. Name has no default.
-func DefaultApp() App {
-	return App{Namespace: "default", Prune: true}
+func DefaultApp() AppConfig {
+	return AppConfig{Namespace: "default", Prune: true}
 }
 
 //go:embed belay.yaml
@@ -181,10 +179,10 @@ func FromFlags(f Flags) (Config, error) {
 	a.Name = s.Name
 	a.Path = cleanPath(f.Path)
 	a.Namespace = orDefault(f.Namespace, a.Namespace)
-	s.Apps = []App{a}
+	s.Apps = []AppConfig{a}
 
 	c := DefaultConfig()
-	c.Sources = []Source{s}
+	c.Sources = []SourceConfig{s}
 	c.Runtime = orDefault(Runtime(f.Runtime), c.Runtime)
 	c.Simulate = f.Simulate
 
@@ -222,7 +220,7 @@ func nameOf(url string) string {
 	return orDefault(label, "repository")
 }
 
-// cleanPath returns p as App.Path wants it. What leaves the repository stays visible, for Validate to refuse.
+// cleanPath returns p as AppConfig.Path wants it. What leaves the repository stays visible, for Validate to refuse.
 func cleanPath(p string) string {
 	if p = path.Clean(p); p != "." {
 		return p

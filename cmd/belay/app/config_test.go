@@ -27,8 +27,8 @@ func TestAnnotatedConfigIsTheDefault(t *testing.T) {
 	got := mustParse(t, AnnotatedConfig())
 	want := DefaultConfig()
 	// An empty list in the file and none in the code are the same configuration.
-	want.Sources, want.Simulate = []Source{}, []string{}
-	got.Sources, got.Simulate = append([]Source{}, got.Sources...), append([]string{}, got.Simulate...)
+	want.Sources, want.Simulate = []SourceConfig{}, []string{}
+	got.Sources, got.Simulate = append([]SourceConfig{}, got.Sources...), append([]string{}, got.Simulate...)
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("the annotated file differs from DefaultConfig (-default +file):\n%s", diff)
 	}
@@ -50,8 +50,8 @@ func TestAnnotatedSourceIsTheDefault(t *testing.T) {
 	}
 	s, a := DefaultSource(), DefaultApp()
 	s.Name, s.URL, a.Name = "shop", "/srv/git/shop.git", "shop"
-	s.Apps = []App{a}
-	if diff := cmp.Diff([]Source{s}, got.Sources); diff != "" {
+	s.Apps = []AppConfig{a}
+	if diff := cmp.Diff([]SourceConfig{s}, got.Sources); diff != "" {
 		t.Errorf("the example source differs from DefaultSource and DefaultApp (-default +example):\n%s", diff)
 	}
 }
@@ -60,7 +60,7 @@ func TestAnnotatedSourceIsTheDefault(t *testing.T) {
 func TestAnnotatedConfigNamesEveryKey(t *testing.T) {
 	t.Parallel()
 	for _, typ := range []reflect.Type{
-		reflect.TypeFor[Config](), reflect.TypeFor[Source](), reflect.TypeFor[App](), reflect.TypeFor[Verify](),
+		reflect.TypeFor[Config](), reflect.TypeFor[SourceConfig](), reflect.TypeFor[AppConfig](), reflect.TypeFor[Verify](),
 	} {
 		for i := range typ.NumField() {
 			key := typ.Field(i).Tag.Get("yaml")
@@ -80,7 +80,6 @@ sources:
   branch: release/1.10
   interval: 1m30s
   verify: {mode: none}
-  import: 0
   apps:
   - {name: shop, path: ./apps//shop/, namespace: prod, prune: false}
   - {name: root, path: .}
@@ -93,19 +92,19 @@ runtime: simulated
 simulate: ["web:2=missing", "registry:5000/web@sha256:aa=crash", delay=200ms]
 `)
 	want := Config{
-		Sources: []Source{
+		Sources: []SourceConfig{
 			{
 				Name: "shop", URL: "file:///srv/git/shop.git", Branch: "release/1.10", Interval: 90 * time.Second,
 				Verify: Verify{Mode: VerifyNone},
-				Apps: []App{
+				Apps: []AppConfig{
 					{Name: "shop", Path: "apps/shop", Namespace: "prod"},
 					{Name: "root", Namespace: "default", Prune: true},
 				},
 			},
 			{
-				Name: "2", URL: "../deploy", Branch: "main", Interval: 15 * time.Second, Import: 50,
+				Name: "2", URL: "../deploy", Branch: "main", Interval: 15 * time.Second,
 				Verify: Verify{Mode: VerifyNone},
-				Apps:   []App{{Name: "all", Path: "clusters", Namespace: "default", Prune: true}},
+				Apps:   []AppConfig{{Name: "all", Path: "clusters", Namespace: "default", Prune: true}},
 			},
 		},
 		Runtime:  RuntimeSimulated,
@@ -161,7 +160,6 @@ sources:
   url: https://alice:s3cret@git.example.com/shop.git
   branch: a..b
   interval: 10ms
-  import: -1
   verify: {mode: signed}
 - name: two
   url: git@git.example.com:shop.git
@@ -182,19 +180,18 @@ sources:
 			"f:6: sources[0].url: has credentials inside",
 			`f:7: sources[0].branch: "a..b" cannot be the name of a branch`,
 			"f:8: sources[0].interval: must be at least 1s",
-			"f:9: sources[0].import: must not be negative: 0 turns it off",
-			`f:10: sources[0].verify.mode: unknown mode "signed": only none exists`,
-			"f:12: sources[1].url: addresses of the form host:path are not supported yet",
-			`f:14: sources[1].apps[0].path: "../up" leaves the repository`,
-			`f:14: sources[1].apps[0].namespace: "No" is not a DNS label: at most 63 of a-z, 0-9 and -, a letter or digit first and last`,
-			"f:15: sources[1].apps[1].namesapce: unknown key, did you mean namespace",
-			`f:15: sources[1].apps[1].name: "x" is taken by sources[1].apps[0]`,
-			`f:15: sources[1].apps[1].path: must be relative to the root of the repository, not "/etc"`,
-			"f:16: sources[1].apps[2].name: required",
-			"f:17: sources[1].apps[3].path: same path and namespace as sources[1].apps[2]",
-			`f:18: sources[2].name: "two" is taken by sources[1]`,
-			"f:18: sources[2].url: required",
-			"f:18: sources[2].apps: none: a source needs at least one",
+			`f:9: sources[0].verify.mode: unknown mode "signed": only none exists`,
+			"f:11: sources[1].url: addresses of the form host:path are not supported yet",
+			`f:13: sources[1].apps[0].path: "../up" leaves the repository`,
+			`f:13: sources[1].apps[0].namespace: "No" is not a DNS label: at most 63 of a-z, 0-9 and -, a letter or digit first and last`,
+			"f:14: sources[1].apps[1].namesapce: unknown key, did you mean namespace",
+			`f:14: sources[1].apps[1].name: "x" is taken by sources[1].apps[0]`,
+			`f:14: sources[1].apps[1].path: must be relative to the root of the repository, not "/etc"`,
+			"f:15: sources[1].apps[2].name: required",
+			"f:16: sources[1].apps[3].path: same path and namespace as sources[1].apps[2]",
+			`f:17: sources[2].name: "two" is taken by sources[1]`,
+			"f:17: sources[2].url: required",
+			"f:17: sources[2].apps: none: a source needs at least one",
 		}},
 	}
 	for name, tt := range tests {
@@ -228,9 +225,9 @@ func TestFromFlags(t *testing.T) {
 	s, a := DefaultSource(), DefaultApp()
 	s.Name, s.URL = "shop-deploy", filepath.Join(wd, "Shop_Deploy.git")
 	a.Name, a.Path = s.Name, "apps"
-	s.Apps = []App{a}
+	s.Apps = []AppConfig{a}
 	want := DefaultConfig()
-	want.Sources, want.Simulate = []Source{s}, []string{"delay=1s"}
+	want.Sources, want.Simulate = []SourceConfig{s}, []string{"delay=1s"}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
@@ -242,8 +239,8 @@ func TestFromFlags(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.Name, s.URL, s.Branch, s.Interval = "shop", "file:///srv/shop/.git", "b", time.Minute
-	s.Apps = []App{{Name: "shop", Path: "p", Namespace: "n", Prune: true}}
-	want.Sources, want.Simulate, want.Runtime = []Source{s}, nil, RuntimeSimulated
+	s.Apps = []AppConfig{{Name: "shop", Path: "p", Namespace: "n", Prune: true}}
+	want.Sources, want.Simulate, want.Runtime = []SourceConfig{s}, nil, RuntimeSimulated
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}

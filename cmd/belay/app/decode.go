@@ -100,9 +100,9 @@ func (d *decoder) value(n *yaml.Node, key string, v reflect.Value) {
 		n = n.Alias
 	}
 	switch elem := v.Addr().Interface().(type) {
-	case *Source:
+	case *SourceConfig:
 		*elem = DefaultSource()
-	case *App:
+	case *AppConfig:
 		*elem = DefaultApp()
 	}
 	if isNull(n) {

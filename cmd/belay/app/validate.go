@@ -1,13 +1,14 @@
 package app
 
 import (
+	"github.com/belay-dev/belay/reconciler/node/simulated"
+
 	"fmt"
 	"net/url"
 	"path"
 	"path/filepath"
 	"regexp"
 	"strings"
-	"time"
 	"unicode"
 
 	"k8s.io/apimachinery/pkg/util/validation"
@@ -28,8 +29,12 @@ func (c Config) problems() []Problem {
 		v.add("maxRollouts", "must not be negative: 0 means no limit")
 	}
 	v.runtime(c.Runtime)
-	_, problems := parseSimulation(c.Simulate)
-	return append(v.problems, problems...)
+	for i, value := range c.Simulate {
+		if _, err := simulated.Parse([]string{value}); err != nil {
+			v.add(fmt.Sprintf("simulate[%d]", i), "%s", strings.TrimPrefix(err.Error(), "simulate "))
+		}
+	}
+	return v.problems
 }
 
 // validator collects problems; it knows keys, not lines.
@@ -41,7 +46,7 @@ func (v *validator) add(key, format string, args ...any) {
 
 func (v *validator) hint(hint string) { v.problems[len(v.problems)-1].Hint = hint }
 
-func (v *validator) source(at string, s Source) {
+func (v *validator) source(at string, s SourceConfig) {
 	v.url(at+".url", s.URL)
 	v.branch(at+".branch", s.Branch)
 	if s.Interval < minInterval {
@@ -51,19 +56,16 @@ func (v *validator) source(at string, s Source) {
 		v.add(at+".verify.mode", "unknown mode %q: only none exists", s.Verify.Mode)
 		v.hint("signatures are not checked yet: do not rely on them")
 	}
-	if s.Import < 0 {
-		v.add(at+".import", "must not be negative: 0 turns it off")
-	}
 	if len(s.Apps) == 0 {
 		v.add(at+".apps", "none: a source needs at least one")
 	}
-	names, paths := map[string]string{}, map[App]string{}
+	names, paths := map[string]string{}, map[AppConfig]string{}
 	for i, a := range s.Apps {
 		at := fmt.Sprintf("%s.apps[%d]", at, i)
 		v.name(at+".name", a.Name, names)
 		v.path(at+".path", a.Path)
 		v.label(at+".namespace", a.Namespace)
-		where := App{Path: a.Path, Namespace: a.Namespace}
+		where := AppConfig{Path: a.Path, Namespace: a.Namespace}
 		if first, taken := paths[where]; taken {
 			v.add(at+".path", "same path and namespace as %s", first)
 		} else {
@@ -207,44 +209,4 @@ func (v *validator) runtime(r Runtime) {
 	default:
 		v.add("runtime", "unknown runtime %q: want auto or simulated", string(r))
 	}
-}
-
-// Simulation says how simulated pods behave.
-type Simulation struct {
-	// Delay is the time from the start of a pod to its readiness; nil when nobody set it.
-	Delay *time.Duration
-	// Images maps an image to missing, crash or unready.
-	Images map[string]string
-}
-
-// ParseSimulation reads what Config.Simulate and --simulate hold; all that is wrong comes as one *InvalidError.
-func ParseSimulation(list []string) (Simulation, error) {
-	s, problems := parseSimulation(list)
-	return s, invalid("", problems)
-}
-
-func parseSimulation(list []string) (Simulation, []Problem) {
-	s := Simulation{Images: map[string]string{}}
-	var v validator
-	for i, entry := range list {
-		key := fmt.Sprintf("simulate[%d]", i)
-		// An image may be name@sha256:digest but has no "=".
-		name, value, found := strings.Cut(entry, "=")
-		switch {
-		case !found || name == "":
-			v.add(key, "want IMAGE=missing, IMAGE=crash, IMAGE=unready or delay=DURATION, not %q", entry)
-		case name == "delay":
-			d, err := time.ParseDuration(value)
-			if err != nil || d < 0 {
-				v.add(key, "want a duration with its unit, such as delay=200ms, not %q", value)
-			} else {
-				s.Delay = &d
-			}
-		case value != "missing" && value != "crash" && value != "unready":
-			v.add(key, "unknown behaviour %q: want missing, crash or unready", value)
-		default:
-			s.Images[name] = value
-		}
-	}
-	return s, v.problems
 }

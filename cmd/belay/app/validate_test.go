@@ -3,9 +3,7 @@ package app
 import (
 	"strings"
 	"testing"
-	"time"
 
-	"github.com/google/go-cmp/cmp"
 )
 
 func TestAddresses(t *testing.T) {
@@ -103,26 +101,5 @@ func TestRuntimeResolve(t *testing.T) {
 		if used, reason := r.Resolve(); string(used)+": "+reason != want {
 			t.Errorf("%s: got %s: %s, want %s", r, used, reason, want)
 		}
-	}
-}
-
-func TestParseSimulation(t *testing.T) {
-	t.Parallel()
-	got, err := ParseSimulation([]string{"delay=200ms", "mediawiki:2=missing", "a/b@sha256:0a=crash", "c=unready"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	delay := 200 * time.Millisecond
-	want := Simulation{Delay: &delay, Images: map[string]string{
-		"mediawiki:2": "missing", "a/b@sha256:0a": "crash", "c": "unready",
-	}}
-	if diff := cmp.Diff(want, got); diff != "" {
-		t.Errorf("(-want +got):\n%s", diff)
-	}
-	if got, err := ParseSimulation(nil); err != nil || got.Delay != nil || len(got.Images) != 0 {
-		t.Errorf("nothing: %+v, %v", got, err)
-	}
-	if _, err := ParseSimulation([]string{"delay=-1s"}); err == nil {
-		t.Error("a negative delay is accepted")
 	}
 }

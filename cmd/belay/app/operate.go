@@ -1,0 +1,184 @@
+package app
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"net/http"
+	"slices"
+
+	"github.com/belay-dev/belay/cmd/belay/control"
+	"github.com/belay-dev/belay/reconciler"
+	"github.com/belay-dev/belay/state"
+)
+
+// operator carries out what control is asked to do.
+type operator struct {
+	store   *state.Store
+	loop    *reconciler.Loop
+	sources []string
+}
+
+var _ control.Operator = (*operator)(nil)
+
+// Suspend stops, or resumes, acting on a source.
+func (o *operator) Suspend(ctx context.Context, source string, suspended bool) error {
+	if err := o.known(source); err != nil {
+		return err
+	}
+	if err := o.loop.Suspend(ctx, source, suspended); err != nil {
+		return err
+	}
+	return o.durable(ctx)
+}
+
+func (o *operator) known(source string) error {
+	if slices.Contains(o.sources, source) {
+		return nil
+	}
+	return &control.Error{
+		Status: http.StatusNotFound, Message: fmt.Sprintf("%v: %q", reconciler.ErrNoSource, source),
+		HintText: fmt.Sprintf("configured: %v", o.sources),
+	}
+}
+
+func (o *operator) durable(ctx context.Context) error {
+	if err := o.store.WaitDurable(ctx, o.store.Version()); err != nil {
+		return fmt.Errorf("make it durable: %w", err)
+	}
+	return nil
+}
+
+// Sync looks at one source, or all, and with Wait follows the rollouts that are open in it.
+func (o *operator) Sync(ctx context.Context, r control.SyncRequest, moved func(control.Row)) (control.SyncResult, error) {
+	names := o.sources
+	if r.Source != "" {
+		if err := o.known(r.Source); err != nil {
+			return control.SyncResult{}, err
+		}
+		names = []string{r.Source}
+	}
+	out := control.SyncResult{Sources: []control.SyncedSource{}, Rows: []control.Row{}, Ended: true, OK: true}
+	for _, name := range names {
+		err := o.loop.Sync(ctx, name, reconciler.SyncOptions{Prune: r.Prune, AcceptRender: r.AcceptRender})
+		if ctx.Err() != nil {
+			return control.SyncResult{}, ctx.Err()
+		}
+		s := control.SyncedSource{Name: name}
+		if s.Error, s.Hint = texts(err); err != nil {
+			out.OK = false
+		}
+		out.Sources = append(out.Sources, s)
+	}
+	if err := o.durable(ctx); err != nil {
+		return control.SyncResult{}, err
+	}
+	ids := o.begun(names)
+	if r.Wait {
+		if err := o.wait(ctx, ids, moved); err != nil {
+			return control.SyncResult{}, err
+		}
+	}
+	o.finish(&out, ids)
+	return out, nil
+}
+
+// begun lists the rows that a sync's end depends on: those of each source's newest commit, and whatever is open.
+func (o *operator) begun(sources []string) []string {
+	var ids []string
+	for _, name := range sources {
+		if c, ok := o.newest(name); ok {
+			ids = append(ids, c.Rows...)
+		}
+	}
+	for _, r := range o.store.OpenRows() {
+		if slices.Contains(sources, r.Source) {
+			ids = append(ids, r.ID)
+		}
+	}
+	slices.Sort(ids)
+	return slices.Compact(ids)
+}
+
+func (o *operator) newest(source string) (state.Commit, bool) {
+	cs := o.store.Commits(source, 1)
+	if len(cs) == 0 {
+		return state.Commit{}, false
+	}
+	return cs[len(cs)-1], true
+}
+
+// wait returns when every row has ended or stands still until somebody acts.
+func (o *operator) wait(ctx context.Context, ids []string, moved func(control.Row)) error {
+	last := map[string]state.Outcome{}
+	for {
+		version := o.store.Version()
+		going := false
+		for _, id := range ids {
+			r, ok := o.store.Row(id)
+			if !ok {
+				continue
+			}
+			if was, seen := last[id]; r.Outcome != was {
+				last[id] = r.Outcome
+				if seen || r.Open {
+					moved(rowOf(r))
+				}
+			}
+			going = going || r.Outcome == reconciler.Pending && r.Reason == "" || r.Outcome == reconciler.Progressing ||
+				r.Outcome == reconciler.Waiting && r.Reason == string(reconciler.ReasonSlot)
+		}
+		if !going {
+			return nil
+		}
+		if _, err := o.store.WaitChange(ctx, version); err != nil {
+			return fmt.Errorf("wait for the rollouts: %w", err)
+		}
+	}
+}
+
+// finish fills in how everything stands.
+func (o *operator) finish(out *control.SyncResult, ids []string) {
+	problems := map[string][]control.Problem{}
+	sources, held := o.loop.Status()
+	for _, s := range sources {
+		for _, p := range s.Problems {
+			problems[s.Name] = append(problems[s.Name], problemOf(p))
+		}
+	}
+	for _, p := range held {
+		problems[p.Source] = append(problems[p.Source], problemOf(p))
+	}
+	for i := range out.Sources {
+		s := &out.Sources[i]
+		s.Problems = list(problems[s.Name])
+		c, ok := o.newest(s.Name)
+		if !ok {
+			continue
+		}
+		s.Commit = c.Hash
+		outcome := reconciler.CommitOutcome(c, o.rows(c.Rows))
+		s.Outcome = string(outcome)
+		switch outcome {
+		case reconciler.Complete, reconciler.Applied, reconciler.Unchanged, reconciler.Imported:
+		default:
+			out.OK = false
+		}
+	}
+	for _, r := range o.rows(ids) {
+		out.Ended = out.Ended && !r.Open
+		out.Rows = append(out.Rows, rowOf(r))
+	}
+}
+
+// rows are the rows of some IDs, oldest first.
+func (o *operator) rows(ids []string) []state.Row {
+	var out []state.Row
+	for _, id := range ids {
+		if r, ok := o.store.Row(id); ok {
+			out = append(out, r)
+		}
+	}
+	slices.SortFunc(out, func(a, b state.Row) int { return cmp.Compare(a.Number, b.Number) })
+	return out
+}

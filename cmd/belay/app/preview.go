@@ -1,0 +1,183 @@
+package app
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"path"
+	"strings"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+
+	"golang.org/x/tools/txtar"
+
+	"github.com/belay-dev/belay/cmd/belay/control"
+	"github.com/belay-dev/belay/manifests"
+	"github.com/belay-dev/belay/reconciler/rollout"
+	"github.com/belay-dev/belay/state"
+)
+
+// Diff shows what a sync would change.
+func (r *reader) Diff(ctx context.Context, q control.DiffQuery) (control.Diff, error) {
+	source, err := r.sourceOf(q.Source)
+	if err != nil {
+		return control.Diff{}, err
+	}
+	commit := q.Commit
+	if cs := r.store.FindCommits(source, commit); commit != "" && len(cs) > 0 {
+		commit = cs[len(cs)-1].Hash
+	}
+	p, err := r.loop.Preview(ctx, source, commit)
+	if err != nil {
+		return control.Diff{}, err
+	}
+	out := control.Diff{Source: source, Commit: p.Commit, Objects: []control.ObjectDiff{}, Problems: []control.Problem{}}
+	for _, c := range p.Changes {
+		if !below(c.File, q.Path) {
+			continue
+		}
+		d := control.ObjectDiff{
+			Action: "update", Kind: string(c.Key.Kind), Namespace: c.Key.Namespace, Name: c.Key.Name, File: c.File, Line: c.Line,
+			Fields: []string{},
+		}
+		switch {
+		case c.Before == nil && c.After == nil:
+			continue
+		case c.Before == nil:
+			d.Action = "create"
+		case c.After == nil:
+			d.Action = "delete"
+		default:
+			for _, f := range manifests.Diff(c.Before, c.After) {
+				d.Fields = append(d.Fields, f.String())
+			}
+		}
+		out.Objects = append(out.Objects, d)
+	}
+	for _, p := range p.Problems {
+		if below(p.File, q.Path) {
+			out.Problems = append(out.Problems, problemOf(p))
+		}
+	}
+	return out, nil
+}
+
+// below reports whether a file is a path, or in the directory of that path. Everything is below an empty path.
+func below(file, dir string) bool {
+	dir = path.Clean("/" + dir)
+	return dir == "/" || strings.HasPrefix("/"+file+"/", dir+"/")
+}
+
+// sourceOf finds the source that a person left out: the only one.
+func (r *reader) sourceOf(name string) (string, error) {
+	sources, _ := r.loop.Status()
+	if name == "" && len(sources) == 1 {
+		return sources[0].Name, nil
+	}
+	var names []string
+	for _, s := range sources {
+		if s.Name == name {
+			return name, nil
+		}
+		names = append(names, s.Name)
+	}
+	e := &control.Error{Status: http.StatusNotFound, Message: fmt.Sprintf("no such source: %q", name), HintText: "configured: " + strings.Join(names, ", ")}
+	if name == "" {
+		e.Message = "there are several sources"
+	}
+	return "", e
+}
+
+// Plan shows how a rollout would go, step by step, when every new pod becomes ready.
+func (r *reader) Plan(ctx context.Context, q control.PlanQuery) (control.Forecast, error) {
+	ns, err := r.namespaceOf(q.Namespace, q.Name)
+	if err != nil {
+		return control.Forecast{}, err
+	}
+	d, ok := state.Get[*appsv1.Deployment](r.store, ns, q.Name)
+	if !ok {
+		return control.Forecast{}, &control.Error{Status: http.StatusNotFound, Message: fmt.Sprintf("Deployment %s/%s does not run", ns, q.Name)}
+	}
+	template, replicas, err := asked(ctx, d, q)
+	if err != nil {
+		return control.Forecast{}, err
+	}
+	steps := rollout.Forecast(d, state.OwnedBy[*appsv1.ReplicaSet](r.store, d.UID), template, replicas)
+	out := control.Forecast{Namespace: ns, Name: q.Name, Steps: []string{}}
+	for _, s := range steps {
+		out.Steps = append(out.Steps, s.String())
+	}
+	return out, nil
+}
+
+// asked is the template and the size that a plan is asked for; nil and -1 keep the Deployment's own.
+func asked(ctx context.Context, d *appsv1.Deployment, q control.PlanQuery) (*corev1.PodTemplateSpec, int32, error) {
+	template, replicas := d.Spec.Template.DeepCopy(), int32(-1)
+	if q.Manifest != "" {
+		want, err := manifestOf(ctx, d, q.Manifest)
+		if err != nil {
+			return nil, 0, err
+		}
+		template, replicas = &want.Spec.Template, *want.Spec.Replicas
+	}
+	for container, image := range q.Images {
+		if !setImage(template, container, image) {
+			return nil, 0, &control.Error{
+				Status: http.StatusBadRequest, Message: fmt.Sprintf("unable to find container named %q", container),
+				HintText: "containers: " + strings.Join(containers(template), ", "),
+			}
+		}
+	}
+	if q.Replicas != nil {
+		if replicas = *q.Replicas; replicas < 0 {
+			return nil, 0, &control.Error{Status: http.StatusBadRequest, Message: "replicas must not be negative"}
+		}
+	}
+	return template, replicas, nil
+}
+
+func setImage(t *corev1.PodTemplateSpec, container, image string) bool {
+	found := false
+	for _, cs := range [][]corev1.Container{t.Spec.InitContainers, t.Spec.Containers} {
+		for i := range cs {
+			if cs[i].Name == container || container == "*" {
+				cs[i].Image, found = image, true
+			}
+		}
+	}
+	return found
+}
+
+func containers(t *corev1.PodTemplateSpec) []string {
+	var out []string
+	for _, cs := range [][]corev1.Container{t.Spec.InitContainers, t.Spec.Containers} {
+		for _, c := range cs {
+			out = append(out, c.Name)
+		}
+	}
+	return out
+}
+
+// manifestOf reads a Deployment's manifest as a commit's would be read.
+func manifestOf(ctx context.Context, d *appsv1.Deployment, text string) (*appsv1.Deployment, error) {
+	const file = "manifest.yaml"
+	fsys, err := txtar.FS(&txtar.Archive{Files: []txtar.File{{Name: file, Data: []byte(text)}}})
+	if err != nil {
+		return nil, fmt.Errorf("read the manifest: %w", err)
+	}
+	cache := manifests.NewCache([]manifests.App{{Name: "plan", Namespace: d.Namespace}}, manifests.Options{})
+	up, err := cache.Sync(ctx, manifests.DirTree(fsys), "")
+	if err != nil {
+		return nil, fmt.Errorf("read the manifest: %w", err)
+	}
+	for _, p := range up.Problems {
+		if p.Reason.Blocks() {
+			return nil, &control.Error{Status: http.StatusBadRequest, Message: p.String()}
+		}
+	}
+	if o, ok := cache.Object(manifests.ID{Kind: string(state.KindDeployment), Namespace: d.Namespace, Name: d.Name}); ok {
+		return o.Object.(*appsv1.Deployment), nil
+	}
+	return nil, &control.Error{Status: http.StatusBadRequest, Message: fmt.Sprintf("the manifest has no Deployment %s/%s", d.Namespace, d.Name)}
+}

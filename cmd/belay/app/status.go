@@ -1,0 +1,203 @@
+package app
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+
+	"github.com/belay-dev/belay/cmd/belay/control"
+	"github.com/belay-dev/belay/manifests"
+	"github.com/belay-dev/belay/reconciler"
+	"github.com/belay-dev/belay/reconciler/engine"
+	"github.com/belay-dev/belay/state"
+)
+
+// reader answers control's questions from what is stored and published.
+type reader struct {
+	store  *state.Store
+	engine reconciler.Engine
+	loop   *reconciler.Loop
+}
+
+var _ control.Reader = (*reader)(nil)
+
+// Status shows every source, app, managed Deployment and problem.
+func (r *reader) Status(context.Context) (control.Status, error) {
+	sources, problems := r.loop.Status()
+	out := control.Status{Sources: []control.Source{}, Apps: []control.App{}, Deployments: []control.Deployment{}, Problems: []control.Problem{}}
+	for _, s := range sources {
+		src := control.Source{
+			Name: s.Name, URL: s.URL, Branch: s.Branch, Head: s.Head, Commit: s.Commit, LastPoll: utc(s.LastPoll), NextPoll: utc(s.NextPoll),
+			Suspended: s.Suspended,
+		}
+		src.Error, src.Hint = texts(s.Err)
+		out.Sources = append(out.Sources, src)
+		for _, a := range s.Apps {
+			out.Apps = append(out.Apps, control.App{Source: s.Name, Name: a.Name, Path: a.Path, Commit: a.Commit, Stale: a.Stale})
+		}
+		for _, m := range r.store.Inventory(s.Name) {
+			if m.Key.Kind == state.KindDeployment {
+				out.Deployments = append(out.Deployments, r.deployment(m, s))
+			}
+		}
+		for _, p := range s.Problems {
+			out.Problems = append(out.Problems, problemOf(p))
+		}
+	}
+	for _, p := range problems {
+		out.Problems = append(out.Problems, problemOf(p))
+	}
+	return out, nil
+}
+
+// texts splits an error into what it says and its hint.
+func texts(err error) (message, hint string) {
+	if err == nil {
+		return "", ""
+	}
+	if h, ok := errors.AsType[interface {
+		error
+		Hint() string
+	}](err); ok {
+		hint = h.Hint()
+	}
+	return err.Error(), hint
+}
+
+func problemOf(p manifests.Problem) control.Problem {
+	return control.Problem{
+		Reason: string(p.Reason), Source: p.Source, App: p.App, Root: p.Root, Commit: p.Commit, File: p.File, Line: p.Line,
+		Field: p.Field, Message: p.Message,
+	}
+}
+
+// deployment shows one managed Deployment.
+func (r *reader) deployment(m state.Managed, s reconciler.SourceStatus) control.Deployment {
+	out := control.Deployment{Namespace: m.Key.Namespace, Name: m.Key.Name, App: m.App, Images: []string{}, Health: control.Missing}
+	live := r.engine.Live(m.Key)
+	rows := r.store.Rows(m.Key.Namespace, m.Key.Name)
+	newest := newestRow(rows)
+	if newest != nil {
+		out.Outcome = string(newest.Outcome)
+		out.Reason = newest.Reason
+	}
+	d := live.Deployment()
+	if d == nil {
+		return out
+	}
+	out.Images = list(reconciler.Images(d))
+	out.Revision, out.Commit = live.Rollout.Revision, d.Annotations[engine.AnnotationCommit]
+	out.Replicas, out.Updated = *d.Spec.Replicas, d.Status.UpdatedReplicas
+	out.Ready, out.Available = d.Status.ReadyReplicas, d.Status.AvailableReplicas
+	out.Health = healthOf(d, live.Rollout)
+	if out.Reason == "" && live.Rollout.Waits != "" && out.Health != control.Healthy {
+		out.Reason = live.Rollout.Waits
+	}
+	if newest != nil && newest.StartedAt.IsZero() && newest.Open && newest.Template != live.Rollout.Template {
+		out.Wants = &control.Wants{Commit: newest.Commit, Images: list(newest.Images)}
+	}
+	out.Next = next(s, out, newest)
+	return out
+}
+
+// newestRow is the row that says most about now: the newest that is no commit overtaken before it ran.
+func newestRow(rows []state.Row) *state.Row {
+	for i := range slices.Backward(rows) {
+		if rows[i].Outcome != reconciler.Superseded {
+			return &rows[i]
+		}
+	}
+	return nil
+}
+
+// healthOf sums up a Deployment, worst first.
+func healthOf(d *appsv1.Deployment, r engine.Rollout) control.Health {
+	switch {
+	case r.Phase == engine.PhaseFailed:
+		return control.Degraded
+	case d.Spec.Paused:
+		return control.Suspended
+	case r.Phase == engine.PhasePending || r.Phase == engine.PhaseProgressing:
+		return control.Progress
+	case r.Phase != engine.PhaseComplete:
+		return control.UnknownLive
+	case !available(d):
+		return control.Degraded
+	}
+	return control.Healthy
+}
+
+func available(d *appsv1.Deployment) bool {
+	return slices.ContainsFunc(d.Status.Conditions, func(c appsv1.DeploymentCondition) bool {
+		return c.Type == appsv1.DeploymentAvailable && c.Status == corev1.ConditionTrue
+	})
+}
+
+// next says what happens next to a Deployment that is not as Git wants it, or what a person can do.
+func next(s reconciler.SourceStatus, d control.Deployment, row *state.Row) string {
+	switch {
+	case s.Suspended && s.Head != s.Commit:
+		return "belay resume " + s.Name
+	case row == nil:
+		return ""
+	case row.Outcome == reconciler.Waiting:
+		return row.Message
+	case row.Outcome == reconciler.Paused:
+		return "set spec.paused to false in Git"
+	case row.Outcome == reconciler.Failed, row.Outcome == reconciler.Progressing && d.Reason != "":
+		return "push a fix, or git revert " + row.Commit[:min(7, len(row.Commit))]
+	}
+	return ""
+}
+
+// objectKinds are the kinds that Objects shows.
+var objectKinds = map[string]state.Kind{
+	"Deployment": state.KindDeployment, "ReplicaSet": state.KindReplicaSet, "Pod": state.KindPod,
+}
+
+// Objects lists live objects with their kind set, as the Kubernetes API shows them.
+func (r *reader) Objects(ctx context.Context, q control.ObjectQuery) (control.Objects, error) {
+	kind, ok := objectKinds[q.Kind]
+	if !ok {
+		return control.Objects{}, &control.Error{Status: http.StatusBadRequest, Message: fmt.Sprintf("objects of kind %q are not shown", q.Kind)}
+	}
+	if q.After > 0 {
+		if _, err := r.store.WaitChange(ctx, q.After); err != nil {
+			return control.Objects{}, fmt.Errorf("wait for a change: %w", err)
+		}
+	}
+	out := control.Objects{Version: r.store.Version(), Items: []json.RawMessage{}}
+	for _, o := range r.store.List(kind, q.Namespace) {
+		if q.Name != "" && o.GetName() != q.Name {
+			continue
+		}
+		b, err := encode(o)
+		if err != nil {
+			return control.Objects{}, err
+		}
+		out.Items = append(out.Items, b)
+	}
+	return out, nil
+}
+
+func encode(o state.Object) (json.RawMessage, error) {
+	c := o.DeepCopyObject()
+	gv := corev1.SchemeGroupVersion
+	switch c.(type) {
+	case *appsv1.Deployment, *appsv1.ReplicaSet:
+		gv = appsv1.SchemeGroupVersion
+	}
+	c.GetObjectKind().SetGroupVersionKind(gv.WithKind(string(state.KeyOf(o).Kind)))
+	b, err := json.Marshal(runtime.Object(c))
+	if err != nil {
+		return nil, fmt.Errorf("encode %s: %w", state.KeyOf(o), err)
+	}
+	return b, nil
+}

@@ -1,0 +1,162 @@
+package control
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"strconv"
+	"time"
+)
+
+// Error is an error of the API, with a hint for people.
+type Error struct {
+	Status   int    `json:"-"` // HTTP status
+	Message  string `json:"error"`
+	HintText string `json:"hint,omitempty"`
+}
+
+func (e *Error) Error() string { return e.Message }
+
+// Hint says what to do about it; empty: nothing is known.
+func (e *Error) Hint() string { return e.HintText }
+
+// Client talks to a running service over its unix socket.
+type Client struct {
+	http *http.Client
+}
+
+// NewClient makes a client of the service that listens on a socket. It connects with the first call.
+func NewClient(socket string) *Client {
+	return &Client{http: &http.Client{Transport: &http.Transport{
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			var d net.Dialer
+			return d.DialContext(ctx, "unix", socket)
+		},
+	}}}
+}
+
+// Close ends idle connections.
+func (c *Client) Close() { c.http.CloseIdleConnections() }
+
+// Status asks for everything at a glance.
+func (c *Client) Status(ctx context.Context) (Status, error) {
+	return call[Status](ctx, c, http.MethodGet, "status", nil, nil)
+}
+
+// History asks for the rows of a Deployment, oldest first.
+func (c *Client) History(ctx context.Context, q HistoryQuery) ([]Row, error) {
+	v := url.Values{"name": {q.Name}}
+	if q.Namespace != "" {
+		v.Set("namespace", q.Namespace)
+	}
+	if q.All {
+		v.Set("all", "true")
+	}
+	if !q.At.IsZero() {
+		v.Set("at", q.At.UTC().Format(time.RFC3339))
+	}
+	return call[[]Row](ctx, c, http.MethodGet, "history", v, nil)
+}
+
+// Diff asks what a sync would change.
+func (c *Client) Diff(ctx context.Context, q DiffQuery) (Diff, error) {
+	return call[Diff](ctx, c, http.MethodGet, "diff", url.Values{"source": {q.Source}, "commit": {q.Commit}, "path": {q.Path}}, nil)
+}
+
+// Plan asks how a rollout would go.
+func (c *Client) Plan(ctx context.Context, q PlanQuery) (Forecast, error) {
+	return call[Forecast](ctx, c, http.MethodPost, "plan", nil, q)
+}
+
+// Objects asks for live objects.
+func (c *Client) Objects(ctx context.Context, q ObjectQuery) (Objects, error) {
+	v := url.Values{"kind": {q.Kind}, "namespace": {q.Namespace}, "name": {q.Name}, "after": {strconv.FormatInt(q.After, 10)}}
+	return call[Objects](ctx, c, http.MethodGet, "objects", v, nil)
+}
+
+// Suspend stops, or resumes, acting on a source.
+func (c *Client) Suspend(ctx context.Context, source string, suspended bool) error {
+	verb := "resume"
+	if suspended {
+		verb = "suspend"
+	}
+	_, err := call[struct{}](ctx, c, http.MethodPost, verb, url.Values{"source": {source}}, nil)
+	return err
+}
+
+// Sync asks for a look now, and, when the request says so, waits until every rollout that it began has ended or
+// stands still. moved is called with each row whose outcome changed meanwhile.
+func (c *Client) Sync(ctx context.Context, r SyncRequest, moved func(Row)) (SyncResult, error) {
+	res, err := c.send(ctx, http.MethodPost, "sync", nil, r)
+	if err != nil {
+		return SyncResult{}, err
+	}
+	defer func() { _ = res.Body.Close() }()
+	for d := json.NewDecoder(res.Body); ; {
+		var e syncEvent
+		if err := d.Decode(&e); err != nil {
+			if errors.Is(err, io.EOF) {
+				err = io.ErrUnexpectedEOF
+			}
+			return SyncResult{}, fmt.Errorf("read the answer: %w", err)
+		}
+		switch {
+		case e.Error != nil:
+			return SyncResult{}, e.Error
+		case e.Result != nil:
+			return *e.Result, nil
+		case e.Row != nil:
+			moved(*e.Row)
+		}
+	}
+}
+
+// send makes a request and turns an error answer into an *Error.
+func (c *Client) send(ctx context.Context, method, path string, query url.Values, body any) (*http.Response, error) {
+	var reader io.Reader = http.NoBody
+	if body != nil {
+		b, err := json.Marshal(body)
+		if err != nil {
+			return nil, fmt.Errorf("write the request: %w", err)
+		}
+		reader = bytes.NewReader(b)
+	}
+	u := url.URL{Scheme: "http", Host: "belay", Path: prefix + path, RawQuery: query.Encode()}
+	req, err := http.NewRequestWithContext(ctx, method, u.String(), reader)
+	if err != nil {
+		return nil, fmt.Errorf("make the request: %w", err)
+	}
+	res, err := c.http.Do(req)
+	if err != nil {
+		return nil, fmt.Errorf("ask the service: %w", err)
+	}
+	if res.StatusCode == http.StatusOK {
+		return res, nil
+	}
+	defer func() { _ = res.Body.Close() }()
+	e := &Error{Status: res.StatusCode}
+	if err := json.NewDecoder(io.LimitReader(res.Body, maxBody)).Decode(e); err != nil || e.Message == "" {
+		e.Message = "the service answered " + res.Status
+	}
+	return nil, e
+}
+
+// call makes a request and decodes its answer.
+func call[T any](ctx context.Context, c *Client, method, path string, query url.Values, body any) (T, error) {
+	var out T
+	res, err := c.send(ctx, method, path, query, body)
+	if err != nil {
+		return out, err
+	}
+	defer func() { _ = res.Body.Close() }()
+	if err := json.NewDecoder(res.Body).Decode(&out); err != nil {
+		return out, fmt.Errorf("read the answer: %w", err)
+	}
+	return out, nil
+}

@@ -1,0 +1,144 @@
+package control
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"strconv"
+	"time"
+)
+
+// Reader answers questions. Its methods return at once, however busy the service is.
+type Reader interface {
+	Status(context.Context) (Status, error)
+	History(context.Context, HistoryQuery) ([]Row, error)
+	Diff(context.Context, DiffQuery) (Diff, error)
+	Plan(context.Context, PlanQuery) (Forecast, error)
+	Objects(context.Context, ObjectQuery) (Objects, error)
+}
+
+// Operator does what it is asked. Sync calls moved with each row that it began, whenever the row's outcome changes.
+// Neither returns before what it did is durable.
+type Operator interface {
+	Sync(ctx context.Context, r SyncRequest, moved func(Row)) (SyncResult, error)
+	Suspend(ctx context.Context, source string, suspended bool) error
+}
+
+// maxBody bounds a request's body; a manifest for `belay plan -f` is the largest of them.
+const maxBody = 3 << 20
+
+const prefix = "/belay/v1/"
+
+// Handler serves the API. Errors are JSON objects {error, hint}.
+func Handler(r Reader, o Operator) http.Handler {
+	mux := http.NewServeMux()
+	mux.Handle("GET "+prefix+"status", answer(func(req *http.Request) (any, error) { return r.Status(req.Context()) }))
+	mux.Handle("GET "+prefix+"history", answer(func(req *http.Request) (any, error) {
+		q := req.URL.Query()
+		query := HistoryQuery{Namespace: q.Get("namespace"), Name: q.Get("name"), All: q.Get("all") == "true"}
+		if at := q.Get("at"); at != "" {
+			t, err := time.Parse(time.RFC3339, at)
+			if err != nil {
+				return nil, &Error{Status: http.StatusBadRequest, Message: "time " + strconv.Quote(at) + " is not RFC 3339"}
+			}
+			query.At = t
+		}
+		return r.History(req.Context(), query)
+	}))
+	mux.Handle("GET "+prefix+"diff", answer(func(req *http.Request) (any, error) {
+		q := req.URL.Query()
+		return r.Diff(req.Context(), DiffQuery{Source: q.Get("source"), Commit: q.Get("commit"), Path: q.Get("path")})
+	}))
+	mux.Handle("POST "+prefix+"plan", answer(func(req *http.Request) (any, error) {
+		var q PlanQuery
+		if err := decode(req, &q); err != nil {
+			return nil, err
+		}
+		return r.Plan(req.Context(), q)
+	}))
+	mux.Handle("GET "+prefix+"objects", answer(func(req *http.Request) (any, error) {
+		q := req.URL.Query()
+		after, err := strconv.ParseInt(q.Get("after"), 10, 64)
+		if q.Get("after") != "" && err != nil {
+			return nil, &Error{Status: http.StatusBadRequest, Message: "version " + strconv.Quote(q.Get("after")) + " is not a number"}
+		}
+		return r.Objects(req.Context(), ObjectQuery{Kind: q.Get("kind"), Namespace: q.Get("namespace"), Name: q.Get("name"), After: after})
+	}))
+	mux.Handle("POST "+prefix+"sync", http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) { sync(w, req, o) }))
+	for verb, suspended := range map[string]bool{"suspend": true, "resume": false} {
+		mux.Handle("POST "+prefix+verb, answer(func(req *http.Request) (any, error) {
+			return struct{}{}, o.Suspend(req.Context(), req.URL.Query().Get("source"), suspended)
+		}))
+	}
+	mux.Handle("/", answer(func(req *http.Request) (any, error) {
+		return nil, &Error{Status: http.StatusNotFound, Message: fmt.Sprintf("no such call: %s %s", req.Method, req.URL.Path)}
+	}))
+	return mux
+}
+
+// answer turns a function into a handler that writes its result, or its error, as JSON.
+func answer(f func(*http.Request) (any, error)) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		v, err := f(req)
+		if err != nil {
+			writeError(w, err)
+			return
+		}
+		w.Header().Set("Content-Type", "application/json")
+		_ = json.NewEncoder(w).Encode(v) // the client is gone: nobody to tell
+	})
+}
+
+func decode(req *http.Request, v any) error {
+	d := json.NewDecoder(http.MaxBytesReader(nil, req.Body, maxBody))
+	d.DisallowUnknownFields()
+	if err := d.Decode(v); err != nil {
+		return &Error{Status: http.StatusBadRequest, Message: "read the request: " + err.Error()}
+	}
+	return nil
+}
+
+func writeError(w http.ResponseWriter, err error) {
+	e := wireError(err)
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(e.Status)
+	_ = json.NewEncoder(w).Encode(e) // the client is gone: nobody to tell
+}
+
+// wireError turns any error into what goes over the wire.
+func wireError(err error) *Error {
+	if e, ok := errors.AsType[*Error](err); ok {
+		return e
+	}
+	e := &Error{Status: http.StatusInternalServerError, Message: err.Error()}
+	if h, ok := errors.AsType[interface {
+		error
+		Hint() string
+	}](err); ok {
+		e.HintText = h.Hint()
+	}
+	return e
+}
+
+// sync streams the rows that move while the sync is waited for, one JSON object a line, and its result at the end.
+func sync(w http.ResponseWriter, req *http.Request, o Operator) {
+	var r SyncRequest
+	if err := decode(req, &r); err != nil {
+		writeError(w, err)
+		return
+	}
+	w.Header().Set("Content-Type", "application/x-ndjson")
+	enc, out := json.NewEncoder(w), http.NewResponseController(w)
+	send := func(e syncEvent) {
+		_ = enc.Encode(e) // the client is gone: the request's context ends the sync's waiting
+		_ = out.Flush()
+	}
+	res, err := o.Sync(req.Context(), r, func(row Row) { send(syncEvent{Row: &row}) })
+	if err != nil {
+		send(syncEvent{Error: wireError(err)})
+		return
+	}
+	send(syncEvent{Result: &res})
+}

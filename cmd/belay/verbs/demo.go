@@ -1,0 +1,268 @@
+package verbs
+
+import (
+	"bytes"
+	"context"
+	_ "embed"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/rs/zerolog"
+	"github.com/spf13/cobra"
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/belay-dev/belay/cmd/belay/app"
+	"github.com/belay-dev/belay/cmd/belay/control"
+)
+
+//go:embed mediawiki.yaml
+var mediawiki string
+
+// The commits of the demo's story.
+const (
+	firstCommit  = "Primer despliegue. Desplegamos versión 1.43.5"
+	secondCommit = "Segundo despliegue. Actualizamos a la versión 1.44.2"
+	thirdCommit  = "Tercer despliegue. Actualizamos a la versión 2"
+)
+
+// demo tells the whole story on a repository of its own.
+func (e *env) demo() *cobra.Command {
+	var exit bool
+	cmd := &cobra.Command{
+		Use:   "demo",
+		Short: "Show it all: push, rollout, a bad image, git revert",
+		Long: "Make a Git repository in a temporary directory, serve it as `belay serve` would, and push to it: a first version,\n" +
+			"a second one, one whose image does not exist, and a git revert. Needs git. Nothing is left behind.",
+		Args: arguments(cobra.NoArgs),
+		RunE: func(cmd *cobra.Command, _ []string) error { return e.runDemo(cmd.Context(), exit) },
+	}
+	cmd.Flags().BoolVar(&exit, "exit", false, "end after the story instead of going on serving")
+	return cmd
+}
+
+// story is the demo at work: a bare remote, a clone of it as a developer has one, and a service.
+type story struct {
+	e      *env
+	dir    string
+	client *control.Client
+}
+
+func (e *env) runDemo(ctx context.Context, exit bool) (err error) {
+	if _, err := exec.LookPath("git"); err != nil {
+		return errors.New("git is not installed; the demo pushes real commits")
+	}
+	dir, err := os.MkdirTemp("", "belay-demo-")
+	if err != nil {
+		return fmt.Errorf("make a directory for the demo: %w", err)
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+
+	d := &story{e: e, dir: dir}
+	if err := d.prepare(ctx); err != nil {
+		return err
+	}
+	stop, err := d.serve(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, stop()) }()
+	defer d.client.Close()
+	if err := d.tell(ctx); err != nil {
+		if ctx.Err() != nil {
+			return nil // interrupted
+		}
+		return err
+	}
+	if exit {
+		return nil
+	}
+	d.say("%s", "\nBelay goes on serving until you press Ctrl-C. Try, in another terminal:\n" +
+		"  export BELAY_DATA_DIR=" + d.data() + "\n" +
+		"  belay status\n  belay history deploy/mediawiki\n  belay get pods\n  belay plan deploy/mediawiki --replicas 4\n" +
+		"or push something yourself:\n" +
+		"  cd " + d.clone() + "\n  git commit --allow-empty -m hello && git push\n")
+	<-ctx.Done()
+	return nil
+}
+
+func (d *story) remote() string { return filepath.Join(d.dir, "wiki.git") }
+func (d *story) clone() string  { return filepath.Join(d.dir, "wiki") }
+func (d *story) data() string   { return filepath.Join(d.dir, "data") }
+
+func (d *story) say(format string, args ...any) { fmt.Fprintf(d.e.out, format, args...) }
+
+// prepare makes the remote and the clone.
+func (d *story) prepare(ctx context.Context) error {
+	d.say("A remote, and a clone of it:\n")
+	if err := d.run(ctx, d.dir, "git", "init", "--quiet", "--bare", "--initial-branch=main", d.remote()); err != nil {
+		return err
+	}
+	if err := d.quiet(ctx, d.dir, "git", "init", "--quiet", "--initial-branch=main", d.clone()); err != nil {
+		return err
+	}
+	for _, args := range [][]string{
+		{"remote", "add", "origin", d.remote()},
+		{"config", "user.name", "Demo"}, {"config", "user.email", "demo@example.com"}, {"config", "commit.gpgsign", "false"},
+		{"config", "push.autoSetupRemote", "true"}, {"config", "push.default", "current"},
+	} {
+		if err := d.quiet(ctx, d.clone(), "git", args...); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// serve starts the service as `belay serve` does, with a simulated registry that lacks mediawiki:2. stop waits for
+// its end.
+func (d *story) serve(ctx context.Context) (stop func() error, err error) {
+	if err := d.commit(ctx, "1.43.5", firstCommit); err != nil {
+		return nil, err
+	}
+	flags := app.Flags{
+		Repo: d.remote(), Interval: time.Second, Runtime: string(app.RuntimeSimulated),
+		Simulate: []string{"mediawiki:2=missing", "delay=400ms"},
+	}
+	d.say("\n$ belay serve --repo %s --interval 1s --runtime simulated --simulate mediawiki:2=missing --simulate delay=400ms\n", flags.Repo)
+	c, err := app.ReadConfig("", flags)
+	if err != nil {
+		return nil, err
+	}
+	serving, cancel := context.WithCancel(ctx)
+	service := app.New(c, d.data(), zerolog.Nop())
+	ended := make(chan error, 1)
+	var wg sync.WaitGroup
+	wg.Go(func() { ended <- service.Run(serving) })
+	stop = func() error {
+		cancel()
+		wg.Wait()
+		return <-ended
+	}
+	select {
+	case <-service.Ready():
+	case err := <-ended:
+		cancel()
+		return nil, fmt.Errorf("serve: %w", err)
+	}
+	d.e.dataDir = d.data()
+	d.client, err = d.e.client()
+	if err != nil {
+		return nil, errors.Join(err, stop())
+	}
+	return stop, nil
+}
+
+// tell goes through the story.
+func (d *story) tell(ctx context.Context) error {
+	if err := d.show(ctx, "sync", "--wait"); err != nil {
+		return err
+	}
+	d.say("\nThe second version:\n")
+	if err := d.commit(ctx, "1.44.2", secondCommit); err != nil {
+		return err
+	}
+	if err := errors.Join(d.show(ctx, "sync", "--wait"), d.show(ctx, "rollout", "status", "deploy/mediawiki")); err != nil {
+		return err
+	}
+	d.say("\nThe third one names an image that does not exist:\n")
+	if err := d.commit(ctx, "2", thirdCommit); err != nil {
+		return err
+	}
+	if err := errors.Join(d.show(ctx, "sync"), d.stuck(ctx)); err != nil {
+		return err
+	}
+	d.say("\nIt is stuck, and the pod of 1.44.2 still serves:\n")
+	if err := errors.Join(d.show(ctx, "get", "pods"), d.show(ctx, "status")); err != nil {
+		return err
+	}
+	d.say("\nGoing back is a Git operation:\n")
+	err := errors.Join(
+		d.run(ctx, d.clone(), "git", "revert", "--no-edit", "HEAD"), d.run(ctx, d.clone(), "git", "push", "--quiet"),
+		d.show(ctx, "sync", "--wait"), d.show(ctx, "get", "pods"), d.show(ctx, "rollout", "history", "deploy/mediawiki"),
+	)
+	if err != nil {
+		return err
+	}
+	d.say("Revision 2 runs again, as 4. Every commit has its outcome:\n")
+	return d.show(ctx, "history", "deploy/mediawiki")
+}
+
+// commit writes the manifest with an image tag, commits and pushes it.
+func (d *story) commit(ctx context.Context, tag, message string) error {
+	file := filepath.Join(d.clone(), "mediawiki-deployment.yaml")
+	text := strings.Replace(mediawiki, "mediawiki:1.43.5", "mediawiki:"+tag, 1)
+	if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
+		return fmt.Errorf("write the manifest: %w", err)
+	}
+	if err := d.quiet(ctx, d.clone(), "git", "add", "."); err != nil {
+		return err
+	}
+	return errors.Join(
+		d.run(ctx, d.clone(), "git", "commit", "--quiet", "-m", message),
+		d.run(ctx, d.clone(), "git", "push", "--quiet"),
+	)
+}
+
+// stuck waits until a pod says that its image cannot be pulled.
+func (d *story) stuck(ctx context.Context) error {
+	for q := (control.ObjectQuery{Kind: "Pod", Namespace: "default"}); ; {
+		pods, err := d.client.Objects(ctx, q)
+		if err != nil {
+			return err
+		}
+		for _, item := range pods.Items {
+			p, err := object[corev1.Pod](item)
+			if err != nil {
+				return err
+			}
+			if s := podStatus(p); s == "ErrImagePull" || s == "ImagePullBackOff" {
+				return nil
+			}
+		}
+		q.After = pods.Version
+	}
+}
+
+// show runs one of Belay's own verbs as a person would. Its exit status is part of the story, not an error.
+func (d *story) show(ctx context.Context, args ...string) error {
+	d.say("$ belay %s\n", strings.Join(args, " "))
+	root := d.e.root()
+	root.SetArgs(args)
+	err := root.ExecuteContext(ctx)
+	if exit := (*ExitError)(nil); errors.As(err, &exit) && exit.Err == nil {
+		return nil
+	}
+	return err
+}
+
+// run shows a command and what it prints.
+func (d *story) run(ctx context.Context, dir, name string, args ...string) error {
+	shown := make([]string, 0, len(args))
+	for _, a := range args {
+		if strings.ContainsAny(a, " .") && strings.Contains(a, " ") {
+			a = `"` + a + `"`
+		}
+		if a != "--quiet" {
+			shown = append(shown, a)
+		}
+	}
+	d.say("$ %s %s\n", name, strings.Join(shown, " "))
+	return d.quiet(ctx, dir, name, args...)
+}
+
+// quiet runs a command; what it prints is shown only when it fails.
+func (d *story) quiet(ctx context.Context, dir, name string, args ...string) error {
+	var out bytes.Buffer
+	cmd := exec.CommandContext(ctx, name, args...)
+	cmd.Dir, cmd.Stdout, cmd.Stderr = dir, &out, &out
+	cmd.Env = append(os.Environ(), "GIT_CONFIG_GLOBAL="+os.DevNull, "GIT_CONFIG_SYSTEM="+os.DevNull, "GIT_TERMINAL_PROMPT=0")
+	if err := cmd.Run(); err != nil {
+		return fmt.Errorf("%s %s: %w\n%s", name, strings.Join(args, " "), err, out.String())
+	}
+	return nil
+}

@@ -1,0 +1,66 @@
+package verbs
+
+import (
+	"fmt"
+	"io"
+
+	"github.com/spf13/cobra"
+
+	"github.com/belay-dev/belay/cmd/belay/control"
+)
+
+// diff prints what a sync would change. Exit status 0: nothing; 1: something; more: an error.
+func (e *env) diff() *cobra.Command {
+	var q control.DiffQuery
+	var output string
+	cmd := &cobra.Command{
+		Use:   "diff [PATH]",
+		Short: "Show what a sync would change of what runs",
+		Long: "Show what a sync of the newest commit, or of the one given, would change of what runs, field by field.\n\n" +
+			"PATH narrows it to a file or directory of the repository.\n" +
+			"Exit status 0: nothing would change; 1: something would; more than 1: an error.",
+		Args: arguments(cobra.MaximumNArgs(1)),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) == 1 {
+				q.Path = args[0]
+			}
+			d, err := ask(e, func(c *control.Client) (control.Diff, error) { return c.Diff(cmd.Context(), q) })
+			if err != nil {
+				return cannotTell(err)
+			}
+			if err := e.print(output, d, func(w io.Writer) error { return printDiff(w, d) }); err != nil {
+				return err
+			}
+			if len(d.Problems) > 0 {
+				return &ExitError{Code: 2}
+			}
+			if len(d.Objects) > 0 {
+				return &ExitError{Code: 1}
+			}
+			return nil
+		},
+	}
+	cmd.Flags().StringVar(&q.Source, "source", "", "which source, where there are several")
+	cmd.Flags().StringVar(&q.Commit, "commit", "", "commit to compare with (default the newest)")
+	outputFlag(cmd, &output)
+	return cmd
+}
+
+func printDiff(w io.Writer, d control.Diff) error {
+	for _, o := range d.Objects {
+		name := o.Kind + " " + o.Name
+		if o.Namespace != "" {
+			name = o.Kind + " " + o.Namespace + "/" + o.Name
+		}
+		if _, err := fmt.Fprintf(w, "%s %s  (%s:%d)\n", o.Action, name, o.File, o.Line); err != nil {
+			return err
+		}
+		for _, f := range o.Fields {
+			fmt.Fprintf(w, "  %s\n", f)
+		}
+	}
+	for _, p := range d.Problems {
+		fmt.Fprintln(w, problemLine(p))
+	}
+	return nil
+}

@@ -1,0 +1,97 @@
+package verbs
+
+import (
+	"context"
+	"io"
+	"time"
+
+	"github.com/mattn/go-isatty"
+	"github.com/spf13/cobra"
+
+	"github.com/belay-dev/belay/cmd/belay/app"
+	"github.com/belay-dev/belay/cmd/belay/control"
+)
+
+// env is what every verb works with.
+type env struct {
+	in       io.Reader
+	out, err io.Writer
+	now      func() time.Time
+	dataDir  string // flag
+}
+
+// Run executes one command line and returns its exit status. Errors are printed to stderr as `belay: …`, with a
+// hint where one is known.
+func Run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
+	e := &env{in: stdin, out: stdout, err: stderr, now: time.Now}
+	root := e.root()
+	root.SetArgs(args)
+	root.SetIn(stdin)
+	root.SetOut(stdout)
+	root.SetErr(stderr)
+	err := root.ExecuteContext(ctx)
+	PrintError(stderr, err)
+	return ExitCode(err)
+}
+
+func (e *env) root() *cobra.Command {
+	root := &cobra.Command{
+		Use:   "belay",
+		Short: "Make a Git repository of Kubernetes Deployments run, and go back when it must",
+		Long: "Belay follows a Git repository of Kubernetes Deployment manifests: every commit that changes a Deployment\n" +
+			"becomes a revision, rolls out, and can be taken back with git revert.\n\n" +
+			"Try `belay demo` first; then `belay serve --repo PATH`.",
+		SilenceErrors: true, SilenceUsage: true,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	root.PersistentFlags().StringVar(&e.dataDir, "data-dir", e.dataDir,
+		"data directory of the service (default $BELAY_DATA_DIR, else belay in the user's state directory)")
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return UsageError(cmd.CommandPath(), err) })
+	root.AddCommand(
+		e.demo(), e.serve(), e.status(), e.history(), e.sync(), e.diff(), e.plan(), e.suspend("suspend", true),
+		e.suspend("resume", false), e.configuration(), e.version(), e.get(), e.rollout(),
+	)
+	return root
+}
+
+// arguments checks the number of arguments, as a mistake of usage.
+func arguments(check cobra.PositionalArgs) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		if err := check(cmd, args); err != nil {
+			return UsageError(cmd.CommandPath(), err)
+		}
+		return nil
+	}
+}
+
+// client connects to the service of the data directory.
+func (e *env) client() (*control.Client, error) {
+	dir, err := app.DataDir(e.dataDir)
+	if err != nil {
+		return nil, err
+	}
+	s, err := app.ReadService(dir)
+	if err != nil {
+		return nil, err
+	}
+	return control.NewClient(s.Socket), nil
+}
+
+// ask calls a running service. That none answers although one is announced has a hint of its own.
+func ask[T any](e *env, f func(*control.Client) (T, error)) (T, error) {
+	c, err := e.client()
+	if err != nil {
+		var zero T
+		return zero, err
+	}
+	defer c.Close()
+	v, err := f(c)
+	return v, notRunning(e, err)
+}
+
+// isTerminal reports whether w is a terminal.
+func isTerminal(w io.Writer) bool {
+	f, ok := w.(interface{ Fd() uintptr })
+	return ok && isatty.IsTerminal(f.Fd())
+}

@@ -1,0 +1,52 @@
+package verbs
+
+import (
+	"io"
+
+	"github.com/rs/zerolog"
+	"github.com/spf13/cobra"
+
+	"github.com/belay-dev/belay/cmd/belay/app"
+)
+
+// serve runs the service until it is told to stop.
+func (e *env) serve() *cobra.Command {
+	var f app.Flags
+	var file string
+	cmd := &cobra.Command{
+		Use:   "serve",
+		Short: "Follow the configured repositories and run their Deployments",
+		Example: "  belay serve --repo /srv/git/shop.git --path apps/shop\n" +
+			"  belay serve --config belay.yaml",
+		Args: arguments(cobra.NoArgs),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			c, err := app.ReadConfig(file, f)
+			if err != nil {
+				return err
+			}
+			dir, err := app.DataDir(e.dataDir)
+			if err != nil {
+				return err
+			}
+			return app.New(c, dir, logger(e.err)).Run(cmd.Context())
+		},
+	}
+	flags := cmd.Flags()
+	flags.StringVarP(&file, "config", "c", "", "configuration file; `belay config` prints one")
+	flags.StringVar(&f.Repo, "repo", "", "address of one repository to follow, instead of a file")
+	flags.StringVar(&f.Branch, "branch", "", "branch of --repo (default main)")
+	flags.StringVar(&f.Path, "path", "", "directory of the manifests in --repo (default its root)")
+	flags.StringVarP(&f.Namespace, "namespace", "n", "", "namespace for objects of --repo that name none (default default)")
+	flags.DurationVar(&f.Interval, "interval", 0, "how often to look at --repo (default 15s)")
+	flags.StringVar(&f.Runtime, "runtime", "", "what runs the pods: auto or simulated (default auto)")
+	flags.StringArrayVar(&f.Simulate, "simulate", nil, "how simulated pods behave: IMAGE=missing|crash|unready or delay=DURATION; repeatable")
+	return cmd
+}
+
+// logger writes lines for people on a terminal, and JSON elsewhere.
+func logger(w io.Writer) zerolog.Logger {
+	if isTerminal(w) {
+		w = zerolog.ConsoleWriter{Out: w, TimeFormat: "15:04:05"}
+	}
+	return zerolog.New(w).With().Timestamp().Logger()
+}

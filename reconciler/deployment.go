@@ -1,0 +1,356 @@
+package reconciler
+
+import (
+	"maps"
+	"reflect"
+	"slices"
+	"time"
+
+	appsv1 "k8s.io/api/apps/v1"
+	apiequality "k8s.io/apimachinery/pkg/api/equality"
+
+	"github.com/belay-dev/belay/reconciler/engine"
+	"github.com/belay-dev/belay/state"
+)
+
+// failingCommit is how many failed Deployments of one commit stop the rest of it.
+const failingCommit = 3
+
+// target is the index of the newest row that waits to be handed over, or to be pruned; -1 when none does.
+func target(rows []state.Row) int {
+	for i := len(rows) - 1; i >= 0; i-- {
+		if rows[i].Open && rows[i].StartedAt.IsZero() {
+			return i
+		}
+	}
+	return -1
+}
+
+// current is the index of the newest row that was handed to a rollout of this Deployment; -1 when none was.
+func current(rows []state.Row, live engine.Live) int {
+	d := live.Deployment()
+	for i := len(rows) - 1; i >= 0; i-- {
+		r := rows[i]
+		if !r.StartedAt.IsZero() && r.Template != "" && (r.UID == "" || d == nil || r.UID == d.UID) {
+			return i
+		}
+	}
+	return -1
+}
+
+// observe moves the row that was handed over last to where its rollout stands. It gives back the rows that
+// change: that one, and older ones that learn the Deployment's UID with it.
+func observe(rows []state.Row, live engine.Live, now time.Time) []state.Row {
+	i := current(rows, live)
+	d := live.Deployment()
+	if i < 0 || d == nil || rows[i].Template != live.Rollout.Template {
+		return nil
+	}
+	r := rows[i]
+	r.UID = d.UID
+	if live.Rollout.Revision > 0 {
+		r.Revision, r.ReplicaSet = live.Rollout.Revision, live.Rollout.ReplicaSet
+	}
+	if r.Open || r.Outcome == Failed {
+		if next, ok := become(r, outcomeOf(live.Rollout.Phase, r.Outcome)); ok {
+			r = next
+			if !r.Open {
+				r.EndedAt = now
+			}
+		}
+		r.Reason, r.Message = "", ""
+		if r.Outcome == Failed || r.Outcome == Paused {
+			r.Reason, r.Message = live.Rollout.Reason, live.Rollout.Message
+		}
+	}
+	var out []state.Row
+	for _, old := range rows[:i] {
+		if old.UID == "" {
+			old.UID = d.UID
+			out = append(out, old)
+		}
+	}
+	if !equalRows(r, rows[i]) {
+		out = append(out, r)
+	}
+	return out
+}
+
+func equalRows(a, b state.Row) bool { return reflect.DeepEqual(a, b) }
+
+func outcomeOf(p engine.Phase, now state.Outcome) state.Outcome {
+	switch p {
+	case engine.PhaseComplete:
+		return Complete
+	case engine.PhaseFailed:
+		return Failed
+	case engine.PhasePaused:
+		return Paused
+	case engine.PhasePending, engine.PhaseProgressing:
+		return Progressing
+	case engine.PhaseNone:
+	}
+	return now
+}
+
+// replace returns rows with the changed ones in their places.
+func replace(rows, changed []state.Row) []state.Row {
+	out := slices.Clone(rows)
+	for i := range out {
+		for _, c := range changed {
+			if c.ID == out[i].ID {
+				out[i] = c
+			}
+		}
+	}
+	return out
+}
+
+// deployment plans a Deployment that Git wants.
+func (p *planner) deployment(s Subject) {
+	if s.Live.Object != nil {
+		if seen := observe(s.Rows, s.Live, p.in.Now); len(seen) > 0 {
+			p.act(Action{Kind: ActionRecord, Reason: ReasonObserved, Key: s.Key, Rows: seen})
+			s.Rows = replace(s.Rows, seen)
+		}
+	}
+	facts := p.in.Sources[s.Desired.Source]
+	if facts.Suspended {
+		if target(s.Rows) >= 0 {
+			p.hold(Withheld{Key: s.Key, Reason: ReasonSuspended})
+		}
+		return
+	}
+	switch i := target(s.Rows); {
+	case s.Live.Object == nil && i < 0:
+		p.missing(s)
+	case i < 0:
+		p.settled(s, facts)
+	case s.Live.Object == nil:
+		p.rollout(s, i, ReasonFirstRollout)
+	case selectorChanged(s):
+		p.refuseSelector(s, i)
+	case s.Rows[i].Template == s.Live.Rollout.Template:
+		p.noRollout(s, i)
+	default:
+		p.newTemplate(s, i)
+	}
+}
+
+// missing brings back a Deployment that Git wants, that ran, and that is gone: the newest template that was
+// handed over, under a row of its own.
+func (p *planner) missing(s Subject) {
+	i := current(s.Rows, s.Live)
+	if i < 0 {
+		return // nothing was recorded yet; the commit's row comes first
+	}
+	r := s.Rows[i]
+	again := state.Row{
+		ID: RowID(r.ID, "missing", string(r.UID)), Namespace: r.Namespace, Name: r.Name,
+		Source: r.Source, App: r.App, Root: r.Root, Commit: r.Commit, Author: r.Author, CommittedAt: r.CommittedAt,
+		Subject: r.Subject, ChangeCause: r.ChangeCause, Template: s.Desired.Template, Images: Images(s.Desired.Object),
+		Outcome: Pending, Open: true, Reason: string(ReasonMissing), RecordedAt: p.in.Now,
+	}
+	s.Rows = append(slices.Clone(s.Rows), again)
+	p.rollout(s, len(s.Rows)-1, ReasonMissing)
+}
+
+// settled applies the fields beside the template of a Deployment that no row waits for.
+func (p *planner) settled(s Subject, facts SourceFacts) {
+	i := current(s.Rows, s.Live)
+	if i >= 0 && s.Desired.Template != s.Live.Rollout.Template && s.Rows[i].Template == s.Live.Rollout.Template {
+		if !facts.AcceptRender {
+			p.hold(Withheld{Key: s.Key, Row: s.Rows[i].ID, Reason: ReasonRenderChanged,
+				Message: "the same commit renders another pod template than the one that ran; belay sync --accept-render rolls it out"})
+		} else {
+			r := s.Rows[i]
+			r.ID = RowID(r.ID, "render", s.Desired.Template)
+			r.Number, r.Revision, r.ReplicaSet, r.StartedAt, r.EndedAt = 0, 0, "", time.Time{}, time.Time{}
+			r.SupersededBy, r.RolledBackBy, r.Template, r.Images = "", "", s.Desired.Template, Images(s.Desired.Object)
+			r.Outcome, r.Open, r.RecordedAt = Pending, true, p.in.Now
+			s.Rows = append(slices.Clone(s.Rows), r)
+			p.rollout(s, len(s.Rows)-1, ReasonRenderAccepted)
+			return
+		}
+	}
+	p.applyRest(s, ReasonSpecChanged, nil)
+}
+
+// applyRest applies what is not the template, with the rows given; a change of nothing but rows or inventory is
+// recorded alone.
+func (p *planner) applyRest(s Subject, reason Reason, rows []state.Row) {
+	c := engine.Change{Key: s.Key, Desired: s.Desired.Object, KeepReplicas: s.Desired.KeepReplicas}
+	m := managed(s)
+	switch {
+	case selectorChanged(s):
+		p.hold(Withheld{Key: s.Key, Reason: ReasonSelectorImmutable, Message: selectorMessage})
+	case !engine.Same(s.Live.Object, c):
+		p.act(Action{Kind: ActionApply, Reason: reason, Key: s.Key, Change: c, Rows: rows, Managed: m})
+	case len(rows) > 0 || s.Managed == nil || *s.Managed != *m:
+		p.act(Action{Kind: ActionRecord, Reason: reason, Key: s.Key, Rows: rows, Managed: m})
+	}
+}
+
+// noRollout closes the row of a commit whose template runs already.
+func (p *planner) noRollout(s Subject, i int) {
+	r, _ := become(s.Rows[i], Applied)
+	r.UID, r.EndedAt, r.Reason, r.Message = s.Live.Object.GetUID(), p.in.Now, "", ""
+	reason := ReasonTemplateRunning
+	if !engine.Same(s.Live.Object, engine.Change{Desired: s.Desired.Object, KeepReplicas: s.Desired.KeepReplicas}) {
+		reason = ReasonSpecChanged
+	}
+	p.applyRest(s, reason, []state.Row{r})
+}
+
+const selectorMessage = "spec.selector is immutable; delete the Deployment's manifest in one commit and add it again in the next, or give it another name"
+
+func selectorChanged(s Subject) bool {
+	live, want := s.Live.Deployment(), s.Desired.Object.(*appsv1.Deployment)
+	return live != nil && !apiequality.Semantic.DeepEqual(live.Spec.Selector, want.Spec.Selector)
+}
+
+func (p *planner) refuseSelector(s Subject, i int) {
+	r, _ := become(s.Rows[i], Invalid)
+	r.EndedAt, r.Reason, r.Message = p.in.Now, string(ReasonSelectorImmutable), selectorMessage
+	p.act(Action{Kind: ActionRecord, Reason: ReasonSelectorImmutable, Key: s.Key, Row: r.ID, Rows: []state.Row{r}})
+	p.hold(Withheld{Key: s.Key, Row: r.ID, Reason: ReasonSelectorImmutable, Message: selectorMessage})
+}
+
+// newTemplate hands a template over when nothing stops it: a free slot, and a commit that is not failing. A
+// template that completed before waits for neither.
+func (p *planner) newTemplate(s Subject, i int) {
+	r := s.Rows[i]
+	stable := Stable(s.Rows, r.Template)
+	reason := ReasonNewTemplate
+	if ranBefore(s.Rows, i) >= 0 {
+		reason = ReasonBackToTemplate
+	}
+	switch {
+	case !stable && p.in.Failed[r.Commit] >= failingCommit:
+		p.wait(s, i, ReasonCommitFailing, "three Deployments of this commit failed; a newer commit for this Deployment goes on")
+	case !stable && p.in.MaxRollouts > 0 && p.rolling >= p.in.MaxRollouts:
+		p.wait(s, i, ReasonSlot, "as many rollouts as maxRollouts allows are under way")
+	default:
+		if !stable {
+			p.rolling++
+		}
+		p.rollout(s, i, reason)
+	}
+}
+
+// wait keeps a row back, and applies the rest of the spec meanwhile.
+func (p *planner) wait(s Subject, i int, reason Reason, message string) {
+	p.hold(Withheld{Key: s.Key, Row: s.Rows[i].ID, Reason: reason, Message: message})
+	r := s.Rows[i]
+	if r.Outcome == Waiting && r.Reason == string(reason) {
+		p.applyRest(s, ReasonSpecChanged, nil)
+		return
+	}
+	r, _ = become(r, Waiting)
+	r.Reason, r.Message = string(reason), message
+	p.applyRest(s, ReasonSpecChanged, []state.Row{r})
+}
+
+// rollout hands row i's template over: its annotations go with it, and what it overtakes or undoes is recorded.
+func (p *planner) rollout(s Subject, i int, reason Reason) {
+	r, ok := become(s.Rows[i], Progressing)
+	if !ok {
+		return
+	}
+	r.StartedAt, r.Reason, r.Message = p.in.Now, "", ""
+	r.UID = ""
+	if s.Live.Object != nil {
+		r.UID = s.Live.Object.GetUID()
+	}
+	rows := append(undone(s, i, p.in.Now), r)
+	p.act(Action{
+		Kind: ActionRollout, Reason: reason, Key: s.Key, Row: r.ID, Rows: rows, Managed: managed(s),
+		Change: engine.Change{
+			Key: s.Key, Desired: annotate(s.Desired.Object.(*appsv1.Deployment), r), Template: true,
+			KeepReplicas: s.Desired.KeepReplicas,
+		},
+	})
+}
+
+// annotate returns the Deployment with the annotations that name a row's commit.
+func annotate(d *appsv1.Deployment, r state.Row) *appsv1.Deployment {
+	d = d.DeepCopy()
+	a := maps.Clone(d.Annotations)
+	if a == nil {
+		a = map[string]string{}
+	}
+	set := func(key, value string) {
+		if value == "" {
+			delete(a, key)
+			return
+		}
+		a[key] = value
+	}
+	set(engine.ChangeCause, r.ChangeCause)
+	set(engine.AnnotationCommit, r.Commit)
+	set(engine.AnnotationAuthor, r.Author)
+	if !r.CommittedAt.IsZero() {
+		set(engine.AnnotationCommittedAt, r.CommittedAt.UTC().Format(time.RFC3339))
+	}
+	d.Annotations = a
+	return d
+}
+
+// ranBefore is the index of the newest row before the running one that was handed over with row i's template; -1
+// when it never ran.
+func ranBefore(rows []state.Row, i int) int {
+	for j := i - 1; j >= 0; j-- {
+		if !rows[j].StartedAt.IsZero() && rows[j].Template == rows[i].Template {
+			return j
+		}
+	}
+	return -1
+}
+
+// undone moves on the rows that handing row i over overtakes. Going back to a template that ran before rolls back
+// everything that ran after it; otherwise what is still open is superseded.
+func undone(s Subject, i int, now time.Time) []state.Row {
+	back := ranBefore(s.Rows, i)
+	var out []state.Row
+	for j, r := range s.Rows[:i] {
+		to := Superseded
+		if back >= 0 && j > back && !r.StartedAt.IsZero() {
+			to = RolledBack
+		} else if !r.Open {
+			continue
+		}
+		next, ok := become(r, to)
+		if !ok {
+			continue
+		}
+		if to == RolledBack {
+			next.RolledBackBy = s.Rows[i].ID
+		} else {
+			next.SupersededBy = s.Rows[i].ID
+		}
+		if next.EndedAt.IsZero() {
+			next.EndedAt = now
+		}
+		next.Reason, next.Message = "", ""
+		out = append(out, next)
+	}
+	return out
+}
+
+// Stable reports whether a template completed once.
+func Stable(rows []state.Row, template string) bool {
+	return slices.ContainsFunc(rows, func(r state.Row) bool { return r.Template == template && r.Outcome == Complete })
+}
+
+// Images lists the images of a Deployment's containers, in their order; nil for anything else.
+func Images(o state.Object) []string {
+	d, ok := o.(*appsv1.Deployment)
+	if !ok || d == nil {
+		return nil
+	}
+	var out []string
+	for _, c := range d.Spec.Template.Spec.Containers {
+		out = append(out, c.Image)
+	}
+	return out
+}

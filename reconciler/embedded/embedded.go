@@ -1,0 +1,156 @@
+package embedded
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	apiequality "k8s.io/apimachinery/pkg/api/equality"
+
+	"github.com/belay-dev/belay/reconciler/engine"
+	"github.com/belay-dev/belay/reconciler/rollout"
+	"github.com/belay-dev/belay/state"
+)
+
+// Engine applies changes to a store that the controllers of the same process work on.
+type Engine struct {
+	store *state.Store
+}
+
+// New makes an engine over a store.
+func New(store *state.Store) *Engine { return &Engine{store: store} }
+
+// kinds are what the engine can apply.
+var kinds = map[state.Kind]bool{
+	state.KindDeployment: true, state.KindService: true, state.KindConfigMap: true, state.KindSecret: true, state.KindNamespace: true,
+}
+
+// Live returns the stored object and, for a Deployment, how its rollout stands.
+func (e *Engine) Live(key engine.Key) engine.Live {
+	o, ok := e.store.Get(key)
+	if !ok {
+		return engine.Live{}
+	}
+	l := engine.Live{Object: o}
+	if d, ok := o.(*appsv1.Deployment); ok {
+		l.Rollout = e.rollout(d)
+	}
+	return l
+}
+
+func (e *Engine) rollout(d *appsv1.Deployment) engine.Rollout {
+	sets := state.OwnedBy[*appsv1.ReplicaSet](e.store, d.UID)
+	p := rollout.State(d, sets)
+	r := engine.Rollout{
+		Phase: phaseOf(p.Phase), Reason: p.Reason, Message: p.Message, Template: p.Template, ReplicaSet: p.ReplicaSet,
+	}
+	// The controller gives a re-used ReplicaSet its new number one sync before the Deployment: until both agree the
+	// number may be the old one.
+	if n, ok := rollout.Revision(d.Annotations); ok && p.Observed && n == p.Revision {
+		r.Revision = p.Revision
+	}
+	if r.Phase == engine.PhaseComplete && r.Revision == 0 {
+		r.Phase = engine.PhaseProgressing
+	}
+	for _, rs := range sets {
+		if rs.Name == p.ReplicaSet {
+			r.Waits = waits(state.OwnedBy[*corev1.Pod](e.store, rs.UID))
+		}
+	}
+	return r
+}
+
+// waits is the first reason that a pod, in order of names, gives for not running or not being ready.
+func waits(pods []*corev1.Pod) string {
+	for _, p := range pods {
+		for _, c := range p.Status.ContainerStatuses {
+			if w := c.State.Waiting; w != nil && w.Reason != "ContainerCreating" && w.Reason != "PodInitializing" {
+				return fmt.Sprintf("%s %s", w.Reason, c.Image)
+			}
+		}
+	}
+	return ""
+}
+
+func phaseOf(p rollout.Phase) engine.Phase {
+	switch p {
+	case rollout.PhasePending:
+		return engine.PhasePending
+	case rollout.PhaseProgressing:
+		return engine.PhaseProgressing
+	case rollout.PhaseComplete:
+		return engine.PhaseComplete
+	case rollout.PhaseFailed:
+		return engine.PhaseFailed
+	case rollout.PhasePaused:
+		return engine.PhasePaused
+	}
+	return engine.PhaseNone
+}
+
+// Apply makes the change and records its ledger writes in one transaction. A change that is there already records
+// the ledger writes alone.
+func (e *Engine) Apply(_ context.Context, c engine.Change) error {
+	ws := append([]state.Write(nil), c.Ledger...)
+	live, ok := e.store.Get(c.Key)
+	switch {
+	case c.Desired == nil && ok:
+		ws = append(ws, state.Delete(c.Key, state.DeleteOptions{UID: live.GetUID()}))
+	case c.Desired != nil && !ok:
+		ws = append(ws, state.Create(engine.Merge(nil, c)))
+	case c.Desired != nil:
+		if next := engine.Merge(live, c); !apiequality.Semantic.DeepEqual(live, next) {
+			ws = append(ws, state.Update(next))
+		}
+	}
+	if _, err := e.store.Commit(ws...); err != nil {
+		return fmt.Errorf("apply %s: %w", c.Key, err)
+	}
+	return nil
+}
+
+// Watch calls changed with every live key, then with the keys of what changes, until ctx ends.
+func (e *Engine) Watch(ctx context.Context, changed func([]engine.Key)) error {
+	for {
+		after := e.store.Version()
+		var keys []engine.Key
+		for _, k := range []state.Kind{state.KindNamespace, state.KindConfigMap, state.KindSecret, state.KindService, state.KindDeployment} {
+			for _, o := range e.store.List(k, "") {
+				keys = append(keys, state.KeyOf(o))
+			}
+		}
+		changed(keys)
+		if err := e.stream(ctx, after, changed); !errors.Is(err, state.ErrExpired) {
+			return err
+		}
+	}
+}
+
+// stream passes on the keys of what changed after a version; it fails with state.ErrExpired when it fell behind.
+func (e *Engine) stream(ctx context.Context, after int64, changed func([]engine.Key)) error {
+	w, err := e.store.Watch(after, state.KindNamespace, state.KindConfigMap, state.KindSecret, state.KindService, state.KindDeployment)
+	if err != nil {
+		return fmt.Errorf("watch: %w", err)
+	}
+	for {
+		events, err := w.Next(ctx)
+		if err != nil {
+			return fmt.Errorf("watch: %w", err)
+		}
+		keys := make([]engine.Key, 0, len(events))
+		for _, ev := range events {
+			keys = append(keys, ev.Key())
+		}
+		changed(keys)
+	}
+}
+
+// Supports lists what of an object cannot be honoured: today only whole kinds.
+func (e *Engine) Supports(o state.Object) []engine.Unsupported {
+	if k := state.KeyOf(o).Kind; !kinds[k] {
+		return []engine.Unsupported{{Field: "kind", Message: fmt.Sprintf("objects of kind %s are not run", k)}}
+	}
+	return nil
+}

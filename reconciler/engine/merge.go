@@ -1,0 +1,126 @@
+package engine
+
+import (
+	"maps"
+	"strings"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	apiequality "k8s.io/apimachinery/pkg/api/equality"
+
+	"github.com/belay-dev/belay/state"
+)
+
+// Annotations that Belay writes on a Deployment together with a template, and ChangeCause, which kubectl shows.
+const (
+	AnnotationCommit      = "belay.dev/commit"
+	AnnotationAuthor      = "belay.dev/author"
+	AnnotationCommittedAt = "belay.dev/committed-at" // RFC 3339, UTC
+	ChangeCause           = "kubernetes.io/change-cause"
+)
+
+// local reports whether an annotation of a live Deployment belongs to what runs and not to the manifest: it
+// stays when the rest of the manifest is applied.
+func local(key string) bool {
+	switch key {
+	case ChangeCause, AnnotationCommit, AnnotationAuthor, AnnotationCommittedAt,
+		"kubectl.kubernetes.io/last-applied-configuration", "deprecated.deployment.rollback.to":
+		return true
+	}
+	return strings.HasPrefix(key, "deployment.kubernetes.io/")
+}
+
+// handed reports whether an annotation travels with a template that is handed to the rollout.
+func handed(key string) bool {
+	switch key {
+	case ChangeCause, AnnotationCommit, AnnotationAuthor, AnnotationCommittedAt:
+		return true
+	}
+	return false
+}
+
+// Merge returns the object that a change leaves behind: a new object, the inputs are never modified. What
+// Kubernetes or a controller owns of the live object is kept: status, finalizers, owner references, the fields of
+// a Service that the API server fills, and a Deployment's local annotations.
+func Merge(live state.Object, c Change) state.Object {
+	want := c.Desired.DeepCopyObject().(state.Object)
+	if live == nil {
+		return want
+	}
+	want.SetResourceVersion(live.GetResourceVersion())
+	want.SetUID(live.GetUID())
+	want.SetCreationTimestamp(live.GetCreationTimestamp())
+	want.SetGeneration(live.GetGeneration())
+	want.SetFinalizers(live.GetFinalizers())
+	want.SetOwnerReferences(live.GetOwnerReferences())
+	want.SetManagedFields(live.GetManagedFields())
+	want.SetDeletionTimestamp(live.GetDeletionTimestamp())
+	want.SetDeletionGracePeriodSeconds(live.GetDeletionGracePeriodSeconds())
+	switch w := want.(type) {
+	case *appsv1.Deployment:
+		if l, ok := live.(*appsv1.Deployment); ok {
+			mergeDeployment(l, w, c)
+		}
+	case *corev1.Service:
+		if l, ok := live.(*corev1.Service); ok {
+			mergeService(l, w)
+		}
+	case *corev1.Namespace:
+		if l, ok := live.(*corev1.Namespace); ok {
+			w.Spec, w.Status = *l.Spec.DeepCopy(), *l.Status.DeepCopy()
+			w.Labels = union(l.Labels, w.Labels)
+		}
+	}
+	return want
+}
+
+func mergeDeployment(live, want *appsv1.Deployment, c Change) {
+	want.Status = *live.Status.DeepCopy()
+	if c.KeepReplicas {
+		want.Spec.Replicas = new(*live.Spec.Replicas)
+	}
+	kept := map[string]string{}
+	for k, v := range live.Annotations {
+		if local(k) && (!c.Template || !handed(k)) {
+			kept[k] = v
+		}
+	}
+	if !c.Template {
+		want.Spec.Template = *live.Spec.Template.DeepCopy()
+		delete(want.Annotations, ChangeCause)
+	}
+	want.Annotations = union(want.Annotations, kept)
+}
+
+func mergeService(live, want *corev1.Service) {
+	want.Status = *live.Status.DeepCopy()
+	if want.Spec.ClusterIP == "" {
+		want.Spec.ClusterIP = live.Spec.ClusterIP
+		want.Spec.ClusterIPs = append([]string(nil), live.Spec.ClusterIPs...)
+	}
+	if len(want.Spec.IPFamilies) == 0 {
+		want.Spec.IPFamilies = append([]corev1.IPFamily(nil), live.Spec.IPFamilies...)
+	}
+	if want.Spec.IPFamilyPolicy == nil {
+		want.Spec.IPFamilyPolicy = live.Spec.IPFamilyPolicy
+	}
+}
+
+// union returns a with b's entries over it; nil when both are empty.
+func union(a, b map[string]string) map[string]string {
+	if len(a)+len(b) == 0 {
+		return nil
+	}
+	out := make(map[string]string, len(a)+len(b))
+	maps.Copy(out, a)
+	maps.Copy(out, b)
+	return out
+}
+
+// Same reports whether applying a change would leave the live object as it is.
+func Same(live state.Object, c Change) bool {
+	if live == nil || c.Desired == nil {
+		return live == nil && c.Desired == nil
+	}
+	return apiequality.Semantic.DeepEqual(live, Merge(live, c))
+}

@@ -1,0 +1,405 @@
+package reconciler
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	appsv1 "k8s.io/api/apps/v1"
+
+	"github.com/belay-dev/belay/manifests"
+	"github.com/belay-dev/belay/reconciler/engine"
+	"github.com/belay-dev/belay/reconciler/rollout"
+	"github.com/belay-dev/belay/state"
+)
+
+// follower is what the loop knows of one source. All but looking is the loop goroutine's own.
+type follower struct {
+	Source
+	looking chan struct{} // holds one token: a look is under way
+
+	cursor  state.Cursor
+	based   bool // the cache stands at the cursor's commit
+	desired map[engine.Key]*Desired
+	stale   map[string]bool // roots that do not render, by app and path
+
+	head     string
+	lastPoll time.Time
+	err      error
+	asked    SyncOptions // of the look under way
+}
+
+func newFollower(s Source) *follower {
+	return &follower{
+		Source: s, looking: make(chan struct{}, 1), desired: map[engine.Key]*Desired{}, stale: map[string]bool{},
+	}
+}
+
+// ErrSuspended is returned when a person asks a suspended source to sync.
+var ErrSuspended = errors.New("source is suspended")
+
+// polled takes what a poll found: it records new steps and plans what they changed.
+func (l *Loop) polled(ctx context.Context, f *follower, head string, err error, asked SyncOptions) error {
+	defer l.publish(f)
+	f.lastPoll = l.o.Now()
+	if err != nil {
+		l.sourceError(f, err)
+		return err
+	}
+	f.head = head
+	keys, err := l.take(ctx, f)
+	l.sourceError(f, err)
+	if err != nil {
+		return err
+	}
+	if f.cursor.Suspended {
+		if asked.Prune || asked.AcceptRender {
+			return ErrSuspended
+		}
+		return nil
+	}
+	if asked.AcceptRender {
+		keys = f.keys()
+	}
+	for k := range l.work.prune {
+		keys = append(keys, k)
+	}
+	f.asked = asked
+	l.pass(ctx, keys)
+	f.asked = SyncOptions{}
+	if asked.Prune {
+		return l.prunesAsked(f)
+	}
+	return nil
+}
+
+// prunesAsked ends what made every prune of the source wait for a person.
+func (l *Loop) prunesAsked(f *follower) error {
+	if f.cursor.PruneWaits == "" {
+		return nil
+	}
+	c := f.cursor
+	c.PruneWaits = ""
+	if _, err := l.o.Store.Commit(state.PutCursor(c)); err != nil {
+		return fmt.Errorf("record the cursor: %w", err)
+	}
+	f.cursor = c
+	return nil
+}
+
+// sourceError remembers a source's error and logs it when it is news.
+func (l *Loop) sourceError(f *follower, err error) {
+	switch {
+	case err == nil && f.err != nil:
+		l.o.Log.Info().Str("source", f.Name).Msg("recovered")
+	case err != nil && (f.err == nil || f.err.Error() != err.Error()):
+		l.o.Log.Warn().Str("source", f.Name).Err(err).Msg("not synced")
+	}
+	f.err = err
+}
+
+// take brings the cache to the head, records the steps that led there, and returns the keys to plan. A suspended
+// source's cache stays at its cursor.
+func (l *Loop) take(ctx context.Context, f *follower) ([]engine.Key, error) {
+	var keys []engine.Key
+	if !f.based && f.cursor.Commit != "" {
+		if err := l.base(ctx, f); err != nil {
+			return nil, err
+		}
+		keys = l.allKeys(f)
+	}
+	f.based = true
+	if f.cursor.Suspended || f.head == f.cursor.Commit {
+		return keys, nil
+	}
+	steps, err := f.Repository.Steps(ctx, f.cursor.Commit, f.head)
+	if err != nil {
+		return nil, fmt.Errorf("list commits: %w", err)
+	}
+	var rendered []Rendered
+	for _, st := range steps {
+		r, err := f.render(ctx, st)
+		if err != nil {
+			f.based = false
+			return nil, fmt.Errorf("render %s: %w", short(st.Hash), err)
+		}
+		rendered = append(rendered, r)
+		for _, d := range r.Deltas {
+			keys = append(keys, d.Key)
+		}
+	}
+	rec := Record(RecordInput{
+		Source: f.Name, Cursor: f.cursor, Steps: rendered, Now: l.o.Now(), Managed: l.o.Store.Managed,
+		Waiting: func(k engine.Key) (state.Row, bool) {
+			rows := l.o.Store.Rows(k.Namespace, k.Name)
+			if i := target(rows); i >= 0 {
+				return rows[i], true
+			}
+			return state.Row{}, false
+		},
+	})
+	f.lastGood(&rec.Cursor)
+	if _, err := l.o.Store.Commit(rec.Writes()...); err != nil {
+		f.based = false
+		return nil, fmt.Errorf("record commits: %w", err)
+	}
+	f.cursor = rec.Cursor
+	for _, r := range rec.Rows {
+		if stored, ok := l.o.Store.Row(r.ID); ok {
+			l.work.note(stored)
+		}
+	}
+	l.o.Log.Info().Str("source", f.Name).Str("commit", short(f.cursor.Commit)).Int("steps", len(steps)).
+		Int("changed", len(keys)).Msg("synced")
+	return keys, nil
+}
+
+// base brings the cache to the cursor's commit without recording anything: what is rendered there is what runs
+// ought to be. Roots that do not render there are taken from their last good commit.
+func (l *Loop) base(ctx context.Context, f *follower) error {
+	var earlier []string
+	for _, c := range f.cursor.Roots {
+		earlier = append(earlier, c)
+	}
+	slices.Sort(earlier)
+	for _, c := range append(slices.Compact(earlier), f.cursor.Commit) {
+		if _, err := f.render(ctx, Step{Hash: c}); err != nil {
+			return fmt.Errorf("render %s again: %w", short(c), err)
+		}
+	}
+	for k, d := range f.desired {
+		if m, ok := l.o.Store.Managed(k); ok {
+			d.Commit = m.Commit
+		}
+	}
+	return nil
+}
+
+// lastGood notes the last good commit of the roots that are stale at the cursor.
+func (f *follower) lastGood(c *state.Cursor) {
+	before := c.Roots
+	c.Roots = nil
+	for _, r := range f.Cache.Roots() {
+		id := rootID(r.App, r.Path)
+		if !f.stale[id] || r.Commit == "" {
+			continue
+		}
+		if c.Roots == nil {
+			c.Roots = map[string]string{}
+		}
+		c.Roots[id] = r.Commit
+		if old, ok := before[id]; ok && r.Commit == c.Commit {
+			c.Roots[id] = old
+		}
+	}
+}
+
+func rootID(app, path string) string { return app + "\x00" + path }
+
+// render brings the cache to one step and returns what it changed.
+func (f *follower) render(ctx context.Context, st Step) (Rendered, error) {
+	tree, err := f.Repository.Tree(st.Hash)
+	if err != nil {
+		return Rendered{}, err
+	}
+	up, err := f.Cache.Sync(ctx, tree, st.Hash)
+	if err != nil {
+		return Rendered{}, err
+	}
+	out := Rendered{Step: st}
+	before := map[engine.Key]*Desired{}
+	for _, r := range up.Roots {
+		id := rootID(r.App, r.Path)
+		delete(f.stale, id)
+		if r.Stale {
+			f.stale[id] = true
+		}
+		out.Invalid = out.Invalid || slices.ContainsFunc(r.Problems, func(p manifests.Problem) bool { return p.Reason.Blocks() })
+		out.KindChanged = out.KindChanged || r.KindChanged
+		for _, o := range r.Before {
+			k := keyOf(o.ID)
+			if d := f.desired[k]; d != nil && d.App == r.App && d.Root == r.Path {
+				before[k] = d
+				delete(f.desired, k)
+			}
+		}
+	}
+	changed := map[engine.Key]bool{}
+	for _, r := range up.Roots {
+		for _, o := range r.Objects {
+			k := keyOf(o.ID)
+			if old, ok := f.desired[k]; ok && before[k] == nil {
+				before[k] = old
+			}
+			d := f.want(o, st.Hash)
+			if old := before[k]; old != nil && old.Digest == d.Digest {
+				d.Commit = old.Commit
+			}
+			f.desired[k] = d
+			changed[k] = true
+		}
+	}
+	for k := range before {
+		changed[k] = true
+	}
+	for k := range changed {
+		d := Delta{Key: k, Before: before[k], After: f.desired[k]}
+		if d.Before != nil && d.After != nil && d.Before.Digest == d.After.Digest && d.Before.File == d.After.File && d.Before.Line == d.After.Line {
+			continue
+		}
+		out.Deltas = append(out.Deltas, d)
+	}
+	slices.SortFunc(out.Deltas, func(a, b Delta) int { return compareKeys(a.Key, b.Key) })
+	return out, nil
+}
+
+func keyOf(id manifests.ID) engine.Key {
+	return engine.Key{Kind: state.Kind(id.Kind), Namespace: id.Namespace, Name: id.Name}
+}
+
+// want turns a rendered object into what the plan compares.
+func (f *follower) want(o manifests.Object, commit string) *Desired {
+	d := &Desired{
+		Object: o.Object, Digest: o.Digest, Source: f.Name, App: o.App, Root: o.Root, File: o.File, Line: o.Line,
+		Commit: commit,
+	}
+	if dep, ok := o.Object.(*appsv1.Deployment); ok {
+		d.Template = rollout.Digest(&dep.Spec.Template)
+	}
+	return d
+}
+
+// keys lists every object that the source wants.
+func (f *follower) keys() []engine.Key {
+	keys := make([]engine.Key, 0, len(f.desired))
+	for k := range f.desired {
+		keys = append(keys, k)
+	}
+	slices.SortFunc(keys, compareKeys)
+	return keys
+}
+
+// allKeys lists every object that the source wants or manages. Objects of apps that left the configuration are
+// not among them: they keep running.
+func (l *Loop) allKeys(f *follower) []engine.Key {
+	keys := f.keys()
+	for _, m := range l.o.Store.Inventory(f.Name) {
+		if f.desired[m.Key] == nil && slices.ContainsFunc(f.Apps, func(a App) bool { return a.Name == m.App }) {
+			keys = append(keys, m.Key)
+		}
+	}
+	return keys
+}
+
+// facts gathers what a plan must know of the source; counts of its apps only where something may be pruned.
+func (f *follower) facts(s *state.Store, counts bool) SourceFacts {
+	facts := SourceFacts{
+		Suspended: f.cursor.Suspended, Stale: len(f.stale) > 0, PruneWaits: Reason(f.cursor.PruneWaits),
+		PruneAsked: f.asked.Prune, AcceptRender: f.asked.AcceptRender, NoPrune: map[string]bool{},
+		AppObjects: map[string]int{}, AppRemoved: map[string]int{},
+	}
+	for _, a := range f.Apps {
+		facts.NoPrune[a.Name] = !a.Prune
+	}
+	if !counts {
+		return facts
+	}
+	for _, m := range s.Inventory(f.Name) {
+		facts.AppObjects[m.App]++
+		if f.desired[m.Key] == nil {
+			facts.AppRemoved[m.App]++
+		}
+	}
+	return facts
+}
+
+// suspend switches acting on a source off or on, durably.
+func (l *Loop) suspend(_ context.Context, f *follower, suspended bool) error {
+	defer l.publish(f)
+	if f.cursor.Suspended == suspended {
+		return nil
+	}
+	c := f.cursor
+	c.Suspended = suspended
+	if _, err := l.o.Store.Commit(state.PutCursor(c)); err != nil {
+		return fmt.Errorf("record the cursor: %w", err)
+	}
+	f.cursor = c
+	l.o.Log.Info().Str("source", f.Name).Bool("suspended", suspended).Msg("changed")
+	return nil
+}
+
+// SourceStatus is what a source looks like from outside.
+type SourceStatus struct {
+	Name      string
+	URL       string
+	Branch    string
+	Head      string // newest commit seen
+	Commit    string // newest commit recorded
+	LastPoll  time.Time
+	NextPoll  time.Time
+	Suspended bool
+	Err       error // of the last look; nil: it went well
+	Apps      []AppStatus
+	Problems  []manifests.Problem
+}
+
+// AppStatus is what one app of a source looks like.
+type AppStatus struct {
+	Name   string
+	Path   string
+	Commit string // its oldest last good commit: the source's, unless a root is stale
+	Stale  bool
+}
+
+// publish makes a source's state visible to Status.
+func (l *Loop) publish(f *follower) {
+	s := SourceStatus{
+		Name: f.Name, URL: f.URL, Branch: f.Branch, Head: f.head, Commit: f.cursor.Commit, LastPoll: f.lastPoll,
+		Suspended: f.cursor.Suspended, Err: f.err, Problems: slices.Clone(f.Cache.Problems()),
+	}
+	for i := range s.Problems {
+		s.Problems[i].Source = f.Name
+	}
+	for _, a := range f.Apps {
+		as := AppStatus{Name: a.Name, Path: a.Path, Commit: f.cursor.Commit}
+		for id := range f.stale {
+			if app, _, _ := strings.Cut(id, "\x00"); app == a.Name {
+				as.Stale = true
+				if c := f.cursor.Roots[id]; c != "" {
+					as.Commit = c
+				}
+			}
+		}
+		s.Apps = append(s.Apps, as)
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.published[f.Name] = s
+}
+
+// Status returns every source in configuration order, and the problems of planning and applying, sorted by object.
+// It never waits for a pass.
+func (l *Loop) Status() ([]SourceStatus, []manifests.Problem) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	var out []SourceStatus
+	for _, s := range l.o.Sources {
+		st := l.published[s.Name]
+		st.NextPoll = s.Trigger.NextAt()
+		out = append(out, st)
+	}
+	keys := make([]engine.Key, 0, len(l.problems))
+	for k := range l.problems {
+		keys = append(keys, k)
+	}
+	slices.SortFunc(keys, compareKeys)
+	var ps []manifests.Problem
+	for _, k := range keys {
+		ps = append(ps, l.problems[k])
+	}
+	return out, ps
+}

@@ -1,0 +1,236 @@
+package reconciler
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"github.com/belay-dev/belay/manifests"
+	"github.com/belay-dev/belay/reconciler/engine"
+	"github.com/belay-dev/belay/state"
+)
+
+// Trigger says when to look at a source.
+type Trigger interface {
+	// C receives a value when it is time to look.
+	C() <-chan struct{}
+	// Done tells how a look ended; the next one is due some time later.
+	Done(error)
+	// NextAt is when the next look is due; zero: unknown.
+	NextAt() time.Time
+}
+
+// App is one path of a source.
+type App struct {
+	Name  string
+	Path  string
+	Prune bool
+}
+
+// Source is one branch of one repository, as the loop follows it.
+type Source struct {
+	Name       string
+	URL        string
+	Branch     string
+	Apps       []App
+	Repository Repository
+	Cache      *manifests.Cache
+	Trigger    Trigger
+}
+
+// Options is all that a Loop needs.
+type Options struct {
+	Store       *state.Store
+	Engine      Engine
+	Sources     []Source
+	MaxRollouts int // at once; 0: no limit
+	Now         func() time.Time
+	Log         zerolog.Logger
+}
+
+// Loop is the sync loop: one goroutine that records and plans for all sources, and one for each source that polls.
+type Loop struct {
+	o       Options
+	inbox   chan func(context.Context)
+	sources map[string]*follower
+	work    workset
+	retry   map[engine.Key]retry
+	timer   *time.Timer
+
+	mu        sync.Mutex // guards published
+	published map[string]SourceStatus
+	problems  map[engine.Key]manifests.Problem // of planning and applying, by object
+	ready     chan struct{}
+}
+
+// retry remembers when a change that failed is tried again.
+type retry struct {
+	attempt int
+	at      time.Time
+}
+
+// New makes a Loop; Run starts it.
+func New(o Options) *Loop {
+	l := &Loop{
+		o: o, inbox: make(chan func(context.Context)), sources: map[string]*follower{}, retry: map[engine.Key]retry{},
+		published: map[string]SourceStatus{}, problems: map[engine.Key]manifests.Problem{}, ready: make(chan struct{}),
+		work: newWorkset(),
+	}
+	for _, s := range o.Sources {
+		f := newFollower(s)
+		if c, ok := o.Store.Cursor(s.Name); ok {
+			f.cursor = c
+		}
+		f.cursor.Source = s.Name
+		l.sources[s.Name] = f
+		l.publish(f)
+	}
+	return l
+}
+
+// Run works until ctx ends and returns nothing but a broken start. All its goroutines have ended when it returns.
+func (l *Loop) Run(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	defer cancel()
+
+	l.work.load(l.o.Store)
+	l.timer = time.NewTimer(time.Hour)
+	defer l.timer.Stop()
+
+	watched := make(chan error, 1)
+	wg.Go(func() {
+		watched <- l.o.Engine.Watch(ctx, func(keys []engine.Key) {
+			_ = l.do(ctx, func(ctx context.Context) { l.pass(ctx, keys) })
+		})
+	})
+	for _, s := range l.o.Sources {
+		wg.Go(func() { l.follow(ctx, s.Name) })
+	}
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case err := <-watched:
+			if ctx.Err() != nil {
+				return nil
+			}
+			return fmt.Errorf("watch what runs: %w", err)
+		case f := <-l.inbox:
+			f(ctx)
+		case <-l.timer.C:
+			l.pass(ctx, l.due())
+		}
+		l.schedule()
+	}
+}
+
+// do runs f on the loop's goroutine and waits for it.
+func (l *Loop) do(ctx context.Context, f func(context.Context)) error {
+	done := make(chan struct{})
+	select {
+	case l.inbox <- func(loopCtx context.Context) { defer close(done); f(loopCtx) }:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	select {
+	case <-done:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// follow polls one source whenever its trigger fires, until ctx ends.
+func (l *Loop) follow(ctx context.Context, name string) {
+	f := l.sources[name]
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-f.Trigger.C():
+			_ = l.look(ctx, name, SyncOptions{}) // remembered and logged by polled
+		}
+	}
+}
+
+// look polls a source and takes what is new: the poll on the caller's goroutine, the rest on the loop's. One look
+// at a source at a time.
+func (l *Loop) look(ctx context.Context, name string, o SyncOptions) error {
+	f := l.sources[name]
+	select {
+	case f.looking <- struct{}{}:
+		defer func() { <-f.looking }()
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	head, err := f.Repository.Poll(ctx)
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	var syncErr error
+	if doErr := l.do(ctx, func(ctx context.Context) { syncErr = l.polled(ctx, f, head, err, o) }); doErr != nil {
+		return doErr
+	}
+	f.Trigger.Done(err)
+	return syncErr
+}
+
+// schedule sets the timer to the next retry.
+func (l *Loop) schedule() {
+	next := time.Hour
+	for _, r := range l.retry {
+		next = min(next, max(r.at.Sub(l.o.Now()), time.Millisecond))
+	}
+	l.timer.Reset(next)
+}
+
+// due lists the keys whose retry has come.
+func (l *Loop) due() []engine.Key {
+	var keys []engine.Key
+	for k, r := range l.retry {
+		if !r.at.After(l.o.Now()) {
+			keys = append(keys, k)
+		}
+	}
+	return keys
+}
+
+// SyncOptions is what a person may ask of one look.
+type SyncOptions struct {
+	Prune        bool // delete what waits to be pruned
+	AcceptRender bool // roll out templates that render differently than when they ran
+}
+
+// ErrNoSource is returned for a source that is not configured.
+var ErrNoSource = errors.New("no such source")
+
+// Sync looks at a source now and returns when what it found is recorded and given to the engine.
+func (l *Loop) Sync(ctx context.Context, source string, o SyncOptions) error {
+	if _, ok := l.sources[source]; !ok {
+		return fmt.Errorf("%w: %q", ErrNoSource, source)
+	}
+	return l.look(ctx, source, o)
+}
+
+// Suspend stops, or resumes, acting on a source. What runs goes on running and being observed.
+func (l *Loop) Suspend(ctx context.Context, source string, suspended bool) error {
+	f, ok := l.sources[source]
+	if !ok {
+		return fmt.Errorf("%w: %q", ErrNoSource, source)
+	}
+	var err error
+	if doErr := l.do(ctx, func(ctx context.Context) { err = l.suspend(ctx, f, suspended) }); doErr != nil {
+		return doErr
+	}
+	if err == nil && !suspended {
+		err = l.look(ctx, source, SyncOptions{})
+	}
+	return err
+}

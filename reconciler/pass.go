@@ -1,0 +1,272 @@
+package reconciler
+
+import (
+	"cmp"
+	"context"
+	"slices"
+	"time"
+
+	appsv1 "k8s.io/api/apps/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+
+	"github.com/belay-dev/belay/manifests"
+	"github.com/belay-dev/belay/reconciler/engine"
+	"github.com/belay-dev/belay/state"
+)
+
+// passes bounds how often one pass plans again because live objects moved under it.
+const passes = 8
+
+// pass plans the given keys and what follows from them, and executes the plan, until nothing is left to do now.
+func (l *Loop) pass(ctx context.Context, keys []engine.Key) {
+	for range passes {
+		keys = l.known(keys)
+		if len(keys) == 0 || ctx.Err() != nil {
+			return
+		}
+		plan := Make(l.input(keys))
+		again := l.execute(ctx, plan)
+		l.withheld(keys, plan)
+		keys = again
+		for _, k := range l.work.next(l.o.MaxRollouts) {
+			keys = append(keys, k)
+		}
+	}
+}
+
+// known drops repeated keys and those that nothing wants, manages or has rows for.
+func (l *Loop) known(keys []engine.Key) []engine.Key {
+	keys = slices.Clone(keys)
+	slices.SortFunc(keys, compareKeys)
+	keys = slices.Compact(keys)
+	return slices.DeleteFunc(keys, func(k engine.Key) bool {
+		if l.desired(k) != nil {
+			return false
+		}
+		_, ok := l.o.Store.Managed(k)
+		return !ok && (k.Kind != state.KindDeployment || len(l.o.Store.Rows(k.Namespace, k.Name)) == 0)
+	})
+}
+
+// desired finds what Git wants of a key; nil when no source has a manifest for it.
+func (l *Loop) desired(k engine.Key) *Desired {
+	for _, s := range l.o.Sources {
+		if d := l.sources[s.Name].desired[k]; d != nil {
+			return d
+		}
+	}
+	return nil
+}
+
+// input gathers what a plan for the keys is made from.
+func (l *Loop) input(keys []engine.Key) Input {
+	in := Input{
+		Now: l.o.Now(), Sources: map[string]SourceFacts{}, MaxRollouts: l.o.MaxRollouts, Rolling: len(l.work.rolling),
+		Failed: l.work.failures(), CommitOpen: map[string]bool{}, Named: map[engine.Key]bool{},
+	}
+	gone := slices.ContainsFunc(keys, func(k engine.Key) bool { return l.desired(k) == nil })
+	for name, f := range l.sources {
+		in.Sources[name] = f.facts(l.o.Store, gone)
+	}
+	for _, k := range keys {
+		s := Subject{Key: k, Desired: l.desired(k), Live: l.o.Engine.Live(k)}
+		if m, ok := l.o.Store.Managed(k); ok {
+			s.Managed = &m
+			if s.Desired == nil && l.sources[m.Source] == nil {
+				continue // its source left the configuration: it keeps running, unmanaged
+			}
+			if m.RemovedBy != "" {
+				in.CommitOpen[m.RemovedBy] = l.commitOpen(m.Source, m.RemovedBy)
+				in.Named[k] = l.named(k)
+			}
+		}
+		if k.Kind == state.KindDeployment {
+			s.Rows = l.o.Store.Rows(k.Namespace, k.Name)
+		}
+		in.Subjects = append(in.Subjects, s)
+	}
+	return in
+}
+
+// commitOpen reports whether a commit has a Deployment that is not complete.
+func (l *Loop) commitOpen(source, hash string) bool {
+	cs := l.o.Store.FindCommits(source, hash)
+	if len(cs) == 0 {
+		return false
+	}
+	c := cs[len(cs)-1]
+	return slices.ContainsFunc(c.Rows, func(id string) bool {
+		r, ok := l.o.Store.Row(id)
+		return ok && r.Template != "" && (r.Open || r.Outcome == Failed)
+	})
+}
+
+// named reports whether a kept ReplicaSet's pods use a ConfigMap or Secret.
+func (l *Loop) named(k engine.Key) bool {
+	if k.Kind != state.KindConfigMap && k.Kind != state.KindSecret {
+		return false
+	}
+	return slices.ContainsFunc(state.List[*appsv1.ReplicaSet](l.o.Store, k.Namespace), func(rs *appsv1.ReplicaSet) bool {
+		return Names(&rs.Spec.Template.Spec, k.Kind, k.Name)
+	})
+}
+
+// execute carries out a plan in order and returns the keys to plan again.
+func (l *Loop) execute(ctx context.Context, plan Plan) []engine.Key {
+	var again []engine.Key
+	for _, a := range plan.Actions {
+		err := l.act(ctx, a)
+		switch {
+		case err == nil:
+			again = append(again, l.done(a)...)
+		case apierrors.IsConflict(err):
+			again = append(again, a.Key)
+		default:
+			l.failed(a, err)
+		}
+	}
+	return again
+}
+
+// act executes one action with its ledger writes.
+func (l *Loop) act(ctx context.Context, a Action) error {
+	var ws []state.Write
+	for _, r := range a.Rows {
+		ws = append(ws, state.PutRow(r))
+	}
+	if a.Managed != nil {
+		ws = append(ws, state.PutManaged(*a.Managed))
+	}
+	if a.Forget {
+		ws = append(ws, state.RemoveManaged(a.Key))
+	}
+	switch a.Kind {
+	case ActionRecord:
+		_, err := l.o.Store.Commit(ws...)
+		return err
+	case ActionApply, ActionRollout, ActionPrune:
+		c := a.Change
+		c.Ledger = ws
+		return l.o.Engine.Apply(ctx, c)
+	}
+	return nil
+}
+
+// done notes an executed action and returns the keys that may move because of it.
+func (l *Loop) done(a Action) []engine.Key {
+	delete(l.retry, a.Key)
+	l.clearProblem(a.Key, ReasonApplyFailed)
+	if a.Kind != ActionRecord || a.Reason != ReasonObserved || len(a.Rows) > 0 {
+		e := l.o.Log.Info().Str("action", string(a.Kind)).Stringer("object", a.Key).Str("reason", string(a.Reason))
+		if n := len(a.Rows); n > 0 {
+			r := a.Rows[n-1]
+			e = e.Str("commit", short(r.Commit)).Str("outcome", string(r.Outcome)).Int64("revision", r.Revision)
+		}
+		e.Msg("changed")
+	}
+	if a.Forget {
+		delete(l.work.prune, a.Key)
+	}
+	if a.Kind == ActionRollout && a.Reason != ReasonFirstRollout && a.Reason != ReasonMissing {
+		l.work.rolling[a.Key] = a.Row
+	}
+	var again []engine.Key
+	for _, r := range a.Rows {
+		if stored, ok := l.o.Store.Row(r.ID); ok {
+			l.work.note(stored)
+		}
+		if !r.Open {
+			for k := range l.work.prune { // a prune may wait for this rollout
+				again = append(again, k)
+			}
+		}
+	}
+	return again
+}
+
+func short(hash string) string { return hash[:min(7, len(hash))] }
+
+// failed notes an action that the engine refused, and when to try again.
+func (l *Loop) failed(a Action, err error) {
+	r := l.retry[a.Key]
+	r.attempt++
+	r.at = l.o.Now().Add(Backoff(r.attempt))
+	l.retry[a.Key] = r
+	d := l.desired(a.Key)
+	p := problemOf(a.Key, d, ReasonApplyFailed, err.Error())
+	if l.setProblem(a.Key, p) {
+		l.o.Log.Warn().Str("action", string(a.Kind)).Stringer("object", a.Key).Err(err).Msg("not applied")
+	}
+}
+
+// Backoff is the wait before the n-th retry of a change: one second, doubled, at most five minutes.
+func Backoff(attempt int) time.Duration {
+	const most = 5 * time.Minute
+	d := time.Second
+	for i := 1; i < attempt && d < most; i++ {
+		d *= 2
+	}
+	return min(d, most)
+}
+
+// withheld notes what a plan holds back, for status and for the passes to come.
+func (l *Loop) withheld(keys []engine.Key, plan Plan) {
+	held := map[engine.Key]Withheld{}
+	for _, w := range plan.Held {
+		held[w.Key] = w
+	}
+	for _, k := range keys {
+		w, ok := held[k]
+		delete(l.work.prune, k)
+		if ok && w.Reason == ReasonPruneWaits && !pruneForever[w.Detail] {
+			l.work.prune[k] = struct{}{}
+		}
+		if !ok || w.Reason == ReasonSuspended || w.Reason == ReasonSlot || pruneForever[w.Detail] {
+			l.clearProblem(k, "")
+			continue
+		}
+		d := l.desired(k)
+		p := problemOf(k, d, cmp.Or(w.Reason, w.Detail), w.Message)
+		if m, ok := l.o.Store.Managed(k); ok && d == nil {
+			p.Source, p.App, p.Root, p.File, p.Commit = m.Source, m.App, m.Root, m.File, m.RemovedBy
+		}
+		if l.setProblem(k, p) {
+			l.o.Log.Warn().Stringer("object", k).Str("reason", string(w.Reason)).Str("detail", string(w.Detail)).Msg("held")
+		}
+	}
+}
+
+// problemOf is a problem about one object, at its place in Git when that is known.
+func problemOf(k engine.Key, d *Desired, reason Reason, message string) manifests.Problem {
+	p := manifests.Problem{
+		Reason: manifests.Reason(reason), Message: k.String() + ": " + message,
+		ID: manifests.ID{Kind: string(k.Kind), Namespace: k.Namespace, Name: k.Name},
+	}
+	if d != nil {
+		p.Source, p.App, p.Root, p.Commit, p.File, p.Line = d.Source, d.App, d.Root, d.Commit, d.File, d.Line
+	}
+	return p
+}
+
+// setProblem publishes a problem and reports whether it is news.
+func (l *Loop) setProblem(k engine.Key, p manifests.Problem) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	old, ok := l.problems[k]
+	l.problems[k] = p
+	return !ok || old.Reason != p.Reason || old.Message != p.Message
+}
+
+// clearProblem withdraws the problem of a key; only of one reason when that is given.
+func (l *Loop) clearProblem(k engine.Key, reason Reason) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	p, ok := l.problems[k]
+	if !ok || reason != "" && p.Reason != manifests.Reason(reason) {
+		return
+	}
+	if reason == "" && p.Reason == manifests.Reason(ReasonApplyFailed) && l.retry[k].attempt > 0 {
+		return // still being tried
+	}
+	delete(l.problems, k)
+}

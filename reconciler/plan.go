@@ -1,0 +1,239 @@
+package reconciler
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/belay-dev/belay/reconciler/engine"
+	"github.com/belay-dev/belay/state"
+)
+
+// Desired is what Git wants of one object, and where it says so.
+type Desired struct {
+	Object       state.Object // shared; never to be modified
+	Digest       string       // of the whole object
+	Template     string       // digest of the pod template, for a Deployment
+	KeepReplicas bool         // the manifest names no replicas
+	Source       string
+	App          string
+	Root         string
+	File         string
+	Line         int
+	Commit       string // the commit that last changed it
+}
+
+// Subject is all that is known of one object when it is planned.
+type Subject struct {
+	Key     engine.Key
+	Desired *Desired       // nil: no manifest
+	Live    engine.Live    // zero: nothing runs
+	Managed *state.Managed // nil: never applied by Belay
+	Rows    []state.Row    // of a Deployment, oldest first
+}
+
+// SourceFacts is what a plan must know of a source beyond single objects.
+type SourceFacts struct {
+	Suspended    bool
+	Stale        bool            // some root does not render
+	PruneWaits   Reason          // DetailHistoryRewritten or DetailRootKindChanged; empty: none
+	PruneAsked   bool            // belay sync --prune
+	AcceptRender bool            // belay sync --accept-render
+	NoPrune      map[string]bool // apps with prune: false
+	AppObjects   map[string]int  // app → objects that Belay manages there
+	AppRemoved   map[string]int  // app → managed objects whose manifest is gone
+}
+
+// Input is everything a plan is made from.
+type Input struct {
+	Now         time.Time
+	Subjects    []Subject
+	Sources     map[string]SourceFacts
+	MaxRollouts int                 // at once, 0: no limit
+	Rolling     int                 // rollouts that replace running pods now
+	Failed      map[string]int      // commit → its Deployments whose rollout failed
+	CommitOpen  map[string]bool     // commit → one of its rows is open or failed
+	Named       map[engine.Key]bool // ConfigMaps and Secrets that a kept ReplicaSet names
+}
+
+// ActionKind is what an action does. The executor switches over all of them.
+type ActionKind string
+
+const (
+	ActionApply   ActionKind = "apply"   // create or update, pods go on as they are
+	ActionRollout ActionKind = "rollout" // hand a template to the rollout
+	ActionPrune   ActionKind = "prune"   // delete
+	ActionRecord  ActionKind = "record"  // ledger only
+)
+
+// Action is one small, idempotent step. Its ledger values are recorded together with the change.
+type Action struct {
+	Kind    ActionKind
+	Reason  Reason
+	Key     engine.Key
+	Row     string // ID of the row it is about; empty: none
+	Change  engine.Change
+	Rows    []state.Row    // rows it moves on
+	Managed *state.Managed // inventory entry to write
+	Forget  bool           // inventory entry to remove
+}
+
+// String prints the action as logs and scenarios show it.
+func (a Action) String() string {
+	s := fmt.Sprintf("%s %s (%s)", a.Kind, a.Key, a.Reason)
+	for _, r := range a.Rows {
+		s += fmt.Sprintf(" %s=%s", r.ID, r.Outcome)
+	}
+	return s
+}
+
+// Withheld is something wanted and not done.
+type Withheld struct {
+	Key     engine.Key
+	Row     string
+	Reason  Reason
+	Detail  Reason // of PruneWaits
+	Message string
+}
+
+// String prints what is withheld as logs and scenarios show it.
+func (w Withheld) String() string {
+	s := fmt.Sprintf("held %s (%s", w.Key, w.Reason)
+	if w.Detail != "" {
+		s += ": " + string(w.Detail)
+	}
+	return s + ")"
+}
+
+// Plan is what to do now, in order, and what is held, by key.
+type Plan struct {
+	Actions []Action
+	Held    []Withheld
+}
+
+// rank orders kinds so that what others need comes first.
+var rank = map[state.Kind]int{
+	state.KindNamespace: 0, state.KindConfigMap: 1, state.KindSecret: 2, state.KindService: 3, state.KindDeployment: 4,
+}
+
+// Make plans the next action of every subject: namespaces and configuration first, then Deployments by the age of
+// the row that waits, then prunes. Same input, same plan; the input is not modified.
+func Make(in Input) Plan {
+	p := planner{in: in, rolling: in.Rolling}
+	subjects := slices.Clone(in.Subjects)
+	slices.SortStableFunc(subjects, func(a, b Subject) int {
+		return cmp.Or(cmp.Compare(rank[a.Key.Kind], rank[b.Key.Kind]), cmp.Compare(waitingSince(a), waitingSince(b)),
+			compareKeys(a.Key, b.Key))
+	})
+	var gone []Subject
+	for _, s := range subjects {
+		switch {
+		case s.Key.Kind == state.KindDeployment && s.Desired != nil:
+			p.deployment(s)
+		case s.Desired != nil:
+			p.object(s)
+		case s.Managed != nil || target(s.Rows) >= 0:
+			gone = append(gone, s)
+		}
+	}
+	for i := len(gone) - 1; i >= 0; i-- { // what others need goes last
+		p.removal(gone[i])
+	}
+	slices.SortStableFunc(p.out.Held, func(a, b Withheld) int { return compareKeys(a.Key, b.Key) })
+	return p.out
+}
+
+func compareKeys(a, b engine.Key) int {
+	return cmp.Or(cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Name, b.Name))
+}
+
+// waitingSince is the number of the row that waits to be handed over; 0 when none does.
+func waitingSince(s Subject) int64 {
+	if i := target(s.Rows); i >= 0 {
+		return s.Rows[i].Number
+	}
+	return 0
+}
+
+type planner struct {
+	in      Input
+	out     Plan
+	rolling int
+}
+
+func (p *planner) act(a Action)    { p.out.Actions = append(p.out.Actions, a) }
+func (p *planner) hold(w Withheld) { p.out.Held = append(p.out.Held, w) }
+
+// managed is the inventory entry that applying a subject leaves behind.
+func managed(s Subject) *state.Managed {
+	d := s.Desired
+	return &state.Managed{Key: s.Key, Source: d.Source, App: d.App, Root: d.Root, File: d.File, Line: d.Line, Commit: d.Commit}
+}
+
+// object plans everything that is no Deployment: applied whenever it differs.
+func (p *planner) object(s Subject) {
+	facts := p.in.Sources[s.Desired.Source]
+	c := engine.Change{Key: s.Key, Desired: s.Desired.Object}
+	m := managed(s)
+	switch {
+	case !engine.Same(s.Live.Object, c):
+		if facts.Suspended {
+			p.hold(Withheld{Key: s.Key, Reason: ReasonSuspended})
+			return
+		}
+		reason := ReasonSpecChanged
+		if s.Live.Object == nil {
+			reason = ReasonMissing
+		}
+		p.act(Action{Kind: ActionApply, Reason: reason, Key: s.Key, Change: c, Managed: m})
+	case s.Managed == nil || *s.Managed != *m:
+		p.act(Action{Kind: ActionRecord, Reason: ReasonObserved, Key: s.Key, Managed: m})
+	}
+}
+
+// removal plans an object whose manifest is gone.
+func (p *planner) removal(s Subject) {
+	open := target(s.Rows)
+	if s.Live.Object == nil || s.Managed == nil {
+		p.act(Action{Kind: ActionRecord, Reason: ReasonRemoved, Key: s.Key, Rows: finished(s.Rows, open, p.in.Now), Forget: true})
+		return
+	}
+	facts := p.in.Sources[s.Managed.Source]
+	if facts.Suspended {
+		p.hold(Withheld{Key: s.Key, Reason: ReasonSuspended})
+		return
+	}
+	if detail := p.pruneWaits(s, facts); detail != "" {
+		p.hold(Withheld{Key: s.Key, Reason: ReasonPruneWaits, Detail: detail, Message: pruneMessages[detail]})
+		if rows := p.waitForPrune(s, open, detail); len(rows) > 0 {
+			p.act(Action{Kind: ActionRecord, Reason: ReasonPruneWaits, Key: s.Key, Rows: rows})
+		}
+		return
+	}
+	p.act(Action{
+		Kind: ActionPrune, Reason: ReasonRemoved, Key: s.Key, Change: engine.Change{Key: s.Key},
+		Rows: finished(s.Rows, open, p.in.Now), Forget: true,
+	})
+}
+
+// finished closes the row of a removal, and whatever else of the Deployment was still open.
+func finished(rows []state.Row, removal int, now time.Time) []state.Row {
+	var out []state.Row
+	for i, r := range rows {
+		if !r.Open {
+			continue
+		}
+		to := Superseded
+		if i == removal {
+			to = Applied
+		} else if removal >= 0 {
+			r.SupersededBy = rows[removal].ID
+		}
+		if r, ok := become(r, to); ok {
+			r.Reason, r.EndedAt = string(ReasonRemoved), now
+			out = append(out, r)
+		}
+	}
+	return out
+}

@@ -1,0 +1,44 @@
+package reconciler
+
+// Reason says why something is done, or is wanted and not done. The list is closed: status, Events, logs,
+// metrics and tests all use these words.
+type Reason string
+
+// Why an action is taken.
+const (
+	ReasonFirstRollout    Reason = "FirstRollout"    // the Deployment does not run yet
+	ReasonNewTemplate     Reason = "NewTemplate"     // a commit changed the pod template
+	ReasonBackToTemplate  Reason = "BackToTemplate"  // a commit restored a pod template that ran before
+	ReasonTemplateRunning Reason = "TemplateRunning" // the commit's template runs already: nothing to roll out
+	ReasonSpecChanged     Reason = "SpecChanged"     // fields beside the template differ
+	ReasonMissing         Reason = "Missing"         // the object is wanted and does not exist
+	ReasonRemoved         Reason = "Removed"         // the manifest is gone
+	ReasonObserved        Reason = "Observed"        // what runs moved a row on
+	ReasonOvertaken       Reason = "Overtaken"       // a newer commit came first
+	ReasonRenderAccepted  Reason = "RenderAccepted"  // a person accepted a changed rendering
+)
+
+// Why something wanted is not done.
+const (
+	ReasonSlot              Reason = "Slot"              // maxRollouts are under way
+	ReasonCommitFailing     Reason = "CommitFailing"     // several Deployments of the commit failed
+	ReasonSuspended         Reason = "Suspended"         // the source is suspended
+	ReasonSelectorImmutable Reason = "SelectorImmutable" // a Deployment's selector cannot change
+	ReasonRenderChanged     Reason = "RenderChanged"     // the same commit renders differently than when it ran
+	ReasonApplyFailed       Reason = "ApplyFailed"       // the engine refused or could not apply
+
+	ReasonPruneWaits Reason = "PruneWaits" // an object whose manifest is gone is kept for now; Detail says why
+)
+
+// Why a prune waits, or never happens.
+const (
+	DetailStaleRoot        Reason = "StaleRoot"        // a root of the source does not render
+	DetailRolloutOpen      Reason = "RolloutOpen"      // a Deployment of the same commit is not complete
+	DetailHistoryRewritten Reason = "HistoryRewritten" // needs belay sync --prune
+	DetailRootKindChanged  Reason = "RootKindChanged"  // needs belay sync --prune
+	DetailMostOfApp        Reason = "MostOfApp"        // more than half of the app would go; needs belay sync --prune
+	DetailPruneOff         Reason = "PruneOff"         // prune: false in the configuration
+	DetailPruneDisabled    Reason = "PruneDisabled"    // annotated belay.dev/prune: disabled
+	DetailNamespace        Reason = "Namespace"        // a Namespace is never pruned
+	DetailStillNamed       Reason = "StillNamed"       // a kept ReplicaSet names the ConfigMap or Secret
+)

@@ -1,0 +1,224 @@
+package reconciler
+
+import (
+	"crypto/sha256"
+	"encoding/base32"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	appsv1 "k8s.io/api/apps/v1"
+
+	"github.com/belay-dev/belay/reconciler/engine"
+	"github.com/belay-dev/belay/state"
+)
+
+// StepKind says how a step follows the one before.
+type StepKind string
+
+const (
+	StepFirst     StepKind = "first"     // the source's first sync
+	StepLinear    StepKind = "linear"    // a commit of the first-parent chain
+	StepMerge     StepKind = "merge"     // old..new as one: the old head is off the first-parent chain
+	StepRewritten StepKind = "rewritten" // the old head is no ancestor of the new one
+	StepUnrelated StepKind = "unrelated" // no common ancestor
+)
+
+// Step is one commit of a source, or several taken as one.
+type Step struct {
+	Kind        StepKind
+	Hash        string
+	Commits     []string // all it covers, oldest first, when more than Hash
+	Author      string   // name <address>
+	CommittedAt time.Time
+	Subject     string
+	Cause       string // subject; of a merge, with the first line of its body
+}
+
+// Delta is what one step changed of one object. Before and After are nil where there was, or is, no manifest.
+type Delta struct {
+	Key    engine.Key
+	Before *Desired
+	After  *Desired
+}
+
+// Rendered is a step with what it changed.
+type Rendered struct {
+	Step        Step
+	Deltas      []Delta // by key
+	Invalid     bool    // something it changed did not render
+	KindChanged bool    // a root changed its kind
+}
+
+// Recorded is what steps leave in the ledger, in the order of writing.
+type Recorded struct {
+	Commits   []state.Commit
+	Rows      []state.Row
+	Templates []state.Template
+	Managed   []state.Managed // entries of the inventory whose manifest is gone
+	Cursor    state.Cursor
+}
+
+// RecordInput is what recording needs besides the steps.
+type RecordInput struct {
+	Source  string
+	Cursor  state.Cursor
+	Steps   []Rendered
+	Waiting func(engine.Key) (state.Row, bool)     // the row that waits to be handed over, from the ledger
+	Managed func(engine.Key) (state.Managed, bool) // the inventory
+	Now     time.Time
+}
+
+// Record turns steps into ledger values: one row for each Deployment that a step changed, a commit for each step,
+// and the cursor at the last. A row that a later step overtakes before it ran is superseded here. Pure; row IDs
+// follow from the source, the step's number and the object, so recording again after a crash gives the same ones.
+func Record(in RecordInput) Recorded {
+	rec := Recorded{Cursor: in.Cursor}
+	rec.Cursor.Source = in.Source
+	at := map[engine.Key]int{} // index in rec.Rows of the row that waits
+	for _, st := range in.Steps {
+		rec.Cursor.Step++
+		c := state.Commit{
+			Source: in.Source, Step: rec.Cursor.Step, Hash: st.Step.Hash, Commits: st.Step.Commits, Author: st.Step.Author,
+			CommittedAt: st.Step.CommittedAt, Subject: st.Step.Subject, Invalid: st.Invalid, RecordedAt: in.Now,
+		}
+		for _, d := range st.Deltas {
+			rec.removal(in, d, st.Step.Hash)
+			if d.Key.Kind != state.KindDeployment {
+				c.Objects++
+				continue
+			}
+			r, ok := newRow(in, rec.Cursor.Step, st.Step, d)
+			if !ok {
+				continue
+			}
+			rec.overtake(in, at, r)
+			rec.Rows = append(rec.Rows, r)
+			at[d.Key] = len(rec.Rows) - 1
+			c.Rows = append(c.Rows, r.ID)
+			if d.After != nil {
+				dep := d.After.Object.(*appsv1.Deployment)
+				rec.Templates = append(rec.Templates, state.Template{Hash: d.After.Template, Template: *dep.Spec.Template.DeepCopy()})
+			}
+		}
+		slices.Sort(c.Rows)
+		rec.Commits = append(rec.Commits, c)
+		rec.Cursor.Commit = st.Step.Hash
+		switch {
+		case st.Step.Kind == StepRewritten || st.Step.Kind == StepUnrelated:
+			rec.Cursor.PruneWaits = string(DetailHistoryRewritten)
+		case st.KindChanged:
+			rec.Cursor.PruneWaits = string(DetailRootKindChanged)
+		}
+	}
+	return rec
+}
+
+// removal marks an inventory entry whose manifest a step removed, or brought back.
+func (rec *Recorded) removal(in RecordInput, d Delta, hash string) {
+	m, ok := in.Managed(d.Key)
+	if !ok {
+		return
+	}
+	if d.After != nil {
+		hash = ""
+	}
+	rec.Managed = slices.DeleteFunc(rec.Managed, func(o state.Managed) bool { return o.Key == d.Key })
+	if m.RemovedBy != hash {
+		m.RemovedBy = hash
+		rec.Managed = append(rec.Managed, m)
+	}
+}
+
+// overtake supersedes the row that waited for the same Deployment.
+func (rec *Recorded) overtake(in RecordInput, at map[engine.Key]int, by state.Row) {
+	key := engine.Key{Kind: state.KindDeployment, Namespace: by.Namespace, Name: by.Name}
+	i, here := at[key]
+	var old state.Row
+	if here {
+		old = rec.Rows[i]
+	} else {
+		var ok bool
+		if old, ok = in.Waiting(key); !ok || old.ID == by.ID {
+			return
+		}
+	}
+	old, ok := become(old, Superseded)
+	if !ok {
+		return
+	}
+	old.SupersededBy, old.EndedAt, old.Reason, old.Message = by.ID, in.Now, "", ""
+	if here {
+		rec.Rows[i] = old
+		return
+	}
+	rec.Rows = append(rec.Rows, old)
+}
+
+// newRow is the row that a step gives a Deployment; none when nothing of the object itself changed.
+func newRow(in RecordInput, number int64, st Step, d Delta) (state.Row, bool) {
+	if d.Before != nil && d.After != nil && d.Before.Digest == d.After.Digest {
+		return state.Row{}, false
+	}
+	where := d.After
+	if where == nil {
+		where = d.Before
+	}
+	if where == nil {
+		return state.Row{}, false
+	}
+	r := state.Row{
+		ID:        RowID(in.Source, strconv.FormatInt(number, 10), st.Hash, d.Key.Namespace, d.Key.Name),
+		Namespace: d.Key.Namespace, Name: d.Key.Name, Source: in.Source, App: where.App, Root: where.Root,
+		Commit: st.Hash, Author: st.Author, CommittedAt: st.CommittedAt, Subject: st.Subject, ChangeCause: cause(st, d),
+		Outcome: Pending, Open: true, RecordedAt: in.Now,
+	}
+	if d.After != nil {
+		r.Template, r.Images = d.After.Template, Images(d.After.Object)
+	}
+	return r, true
+}
+
+// cause is the change-cause of a step for a Deployment: the manifest's when the same commit changed it, else the
+// commit's.
+func cause(st Step, d Delta) string {
+	if d.After == nil {
+		return st.Cause
+	}
+	written := d.After.Object.GetAnnotations()[engine.ChangeCause]
+	before := ""
+	if d.Before != nil {
+		before = d.Before.Object.GetAnnotations()[engine.ChangeCause]
+	}
+	if written != "" && written != before {
+		return written
+	}
+	return st.Cause
+}
+
+var encoding = base32.NewEncoding("0123456789abcdefghjkmnpqrstvwxyz").WithPadding(base32.NoPadding)
+
+// RowID derives a row's ID from what it is about: the same parts give the same ID.
+func RowID(parts ...string) string {
+	sum := sha256.Sum256([]byte(strings.Join(parts, "\x00")))
+	return encoding.EncodeToString(sum[:10])
+}
+
+// Writes are the ledger writes of what was recorded.
+func (rec Recorded) Writes() []state.Write {
+	var ws []state.Write
+	for _, t := range rec.Templates {
+		ws = append(ws, state.PutTemplate(t))
+	}
+	for _, r := range rec.Rows {
+		ws = append(ws, state.PutRow(r))
+	}
+	for _, c := range rec.Commits {
+		ws = append(ws, state.PutCommit(c))
+	}
+	for _, m := range rec.Managed {
+		ws = append(ws, state.PutManaged(m))
+	}
+	return append(ws, state.PutCursor(rec.Cursor))
+}

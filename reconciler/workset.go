@@ -1,0 +1,96 @@
+package reconciler
+
+import (
+	"cmp"
+	"slices"
+
+	"github.com/belay-dev/belay/reconciler/engine"
+	"github.com/belay-dev/belay/state"
+)
+
+// workset is what the loop remembers of rows between passes, so that a pass costs what changed: the rollouts that
+// take a slot, the Deployments that wait for one, the failures of each commit, and the prunes that wait. It follows
+// from the ledger and is loaded from there at the start.
+type workset struct {
+	rolling map[engine.Key]string          // key → row that replaces running pods
+	waiting map[engine.Key]int64           // key → number of the row that waits for a slot
+	failed  map[string]map[string]struct{} // commit → rows that failed
+	prune   map[engine.Key]struct{}        // objects that wait to be pruned
+}
+
+func newWorkset() workset {
+	return workset{
+		rolling: map[engine.Key]string{}, waiting: map[engine.Key]int64{},
+		failed: map[string]map[string]struct{}{}, prune: map[engine.Key]struct{}{},
+	}
+}
+
+// load fills the set from the ledger.
+func (w *workset) load(s *state.Store) {
+	commits := map[[2]string]bool{}
+	for _, r := range s.OpenRows() {
+		if r.Outcome == Progressing && !r.StartedAt.IsZero() && r.Revision != 1 {
+			w.rolling[rowKey(r)] = r.ID
+		}
+		commits[[2]string{r.Source, r.Commit}] = true
+		w.note(r)
+	}
+	for c := range commits {
+		for _, commit := range s.FindCommits(c[0], c[1]) {
+			for _, r := range s.RowsOf(c[0], commit.Step) {
+				w.note(r)
+			}
+		}
+	}
+}
+
+func rowKey(r state.Row) engine.Key {
+	return engine.Key{Kind: state.KindDeployment, Namespace: r.Namespace, Name: r.Name}
+}
+
+// note takes in a row as it now stands.
+func (w *workset) note(r state.Row) {
+	key := rowKey(r)
+	if w.rolling[key] == r.ID && r.Outcome != Progressing {
+		delete(w.rolling, key)
+	}
+	if r.Outcome == Waiting && r.Reason == string(ReasonSlot) {
+		w.waiting[key] = r.Number
+	} else if n, ok := w.waiting[key]; ok && n == r.Number {
+		delete(w.waiting, key)
+	}
+	if r.Outcome == Failed {
+		if w.failed[r.Commit] == nil {
+			w.failed[r.Commit] = map[string]struct{}{}
+		}
+		w.failed[r.Commit][r.ID] = struct{}{}
+	} else if f := w.failed[r.Commit]; f != nil {
+		delete(f, r.ID)
+		if len(f) == 0 {
+			delete(w.failed, r.Commit)
+		}
+	}
+}
+
+// next lists the Deployments that have waited longest for a slot, as many as there are free slots.
+func (w *workset) next(maxRollouts int) []engine.Key {
+	free := maxRollouts - len(w.rolling)
+	if free <= 0 || len(w.waiting) == 0 {
+		return nil
+	}
+	keys := make([]engine.Key, 0, len(w.waiting))
+	for k := range w.waiting {
+		keys = append(keys, k)
+	}
+	slices.SortFunc(keys, func(a, b engine.Key) int { return cmp.Compare(w.waiting[a], w.waiting[b]) })
+	return keys[:min(free, len(keys))]
+}
+
+// failures counts the failed Deployments of each commit.
+func (w *workset) failures() map[string]int {
+	out := make(map[string]int, len(w.failed))
+	for c, rows := range w.failed {
+		out[c] = len(rows)
+	}
+	return out
+}
