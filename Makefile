@@ -1,0 +1,69 @@
+# The first target is the default: `make` lists what there is.
+
+GO       ?= go
+LINT     ?= $(GO) run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.5.0
+PKG      ?= ./...
+BENCH    ?= .
+FUZZTIME ?= 30s
+
+.PHONY: help
+help: ## list the targets
+	@sed -nE 's/^([a-z-]+):.*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 12
+
+.PHONY: build
+build: ## build the binary ./belay
+	$(GO) build -o belay ./cmd/belay
+
+.PHONY: demo
+demo: ## run the whole story: commits, a rollout, a bad image, a rollback
+	$(GO) run ./cmd/belay demo
+
+.PHONY: check
+check: fmt vet lint imports test ## everything a change must pass
+
+.PHONY: fmt
+fmt: ## fail when gofmt would change a file
+	@files=$$(find . -name '*.go' -not -path './.*' -exec gofmt -l {} +); \
+	if [ -n "$$files" ]; then echo "gofmt -w these:" >&2; echo "$$files" >&2; exit 1; fi
+
+.PHONY: vet
+vet: ## go vet
+	$(GO) vet $(PKG)
+
+.PHONY: lint
+lint: ## golangci-lint, built on first use
+	$(LINT) run $(PKG)
+
+.PHONY: imports
+imports: ## the order of imports and the layout of the tree
+	$(GO) test -run '^TestLayout' ./e2e
+
+.PHONY: test
+test: ## all tests with the race detector
+	$(GO) test -race $(PKG)
+
+.PHONY: golden
+golden: ## rewrite the golden files; explain every difference in the commit
+	@set -e; \
+	for dir in $$(grep -rlE 'flag\.Bool\("rewrite"' --include='*_test.go' . | xargs -r -n1 dirname | sort -u); do \
+		$(GO) test $$dir -rewrite; \
+	done
+	@git diff --stat -- '*testdata*'
+
+.PHONY: bench
+bench: ## the benchmarks; BENCH=regexp chooses
+	$(GO) test -run '^$$' -bench '$(BENCH)' -benchmem $(PKG)
+
+.PHONY: fuzz
+fuzz: ## every fuzz target for FUZZTIME each
+	@set -e; \
+	for file in $$(grep -rlE '^func Fuzz' --include='*_test.go' .); do \
+		for target in $$(sed -nE 's/^func (Fuzz[A-Za-z0-9_]*)\(.*/\1/p' $$file); do \
+			echo "$$(dirname $$file): $$target"; \
+			$(GO) test -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 10x $$(dirname $$file); \
+		done; \
+	done
+
+.PHONY: deflake
+deflake: ## repeat the tests in random order with the race detector until one fails
+	@while $(GO) test -race -count=1 -shuffle=on $(PKG); do :; done
