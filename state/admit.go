@@ -1,8 +1,8 @@
 package state
 
 import (
+	"errors"
 	"fmt"
-	"hash/fnv"
 	"net/netip"
 	"slices"
 	"strings"
@@ -27,7 +27,7 @@ func (t *transaction) admit(info *kindInfo, key Key, o Object) error {
 	if !ok {
 		return apierrors.NewNotFound(kindByName[KindNamespace].groupResource(), key.Namespace)
 	}
-	if ns.Status.Phase == corev1.NamespaceTerminating {
+	if ns.DeletionTimestamp != nil || ns.Status.Phase == corev1.NamespaceTerminating {
 		err := apierrors.NewForbidden(info.groupResource(), key.Name, fmt.Errorf(
 			"unable to create new content in namespace %s because it is being terminated", key.Namespace))
 		err.ErrStatus.Details.Causes = append(err.ErrStatus.Details.Causes, metav1.StatusCause{
@@ -143,23 +143,21 @@ func (t *transaction) allocate(key Key, service *corev1.Service) error {
 // freeAddress begins to look at a place which the key decides: a Service that comes again gets its address again
 // unless another has it by then.
 func (t *transaction) freeAddress(key Key) (netip.Addr, error) {
-	h := fnv.New64a()
-	h.Write([]byte(key.Namespace + "/" + key.Name))
 	r := t.store.addresses
-	start := h.Sum64() % r.size
+	start := uint64(checksum([]byte(key.Namespace), []byte("/"+key.Name))) % r.size
 	for i := range r.size {
 		ip := r.at((start + i) % r.size)
 		if _, used := t.store.index.ips[ip]; !used {
 			return ip, nil
 		}
 	}
-	return netip.Addr{}, fmt.Errorf("failed to allocate a serviceIP: range is full")
+	return netip.Addr{}, errors.New("failed to allocate a serviceIP: range is full")
 }
 
 func (t *transaction) askedAddress(asked string) (netip.Addr, error) {
 	ip, err := netip.ParseAddr(asked)
 	if err != nil {
-		return netip.Addr{}, fmt.Errorf("must be a valid IP address")
+		return netip.Addr{}, errors.New("must be a valid IP address")
 	}
 	if !t.store.addresses.prefix.Contains(ip) {
 		return netip.Addr{}, fmt.Errorf("failed to allocate IP %s: the provided IP (%s) is not in the valid range. "+

@@ -14,7 +14,10 @@ import (
 
 // What one write does to one object: the rules of Kubernetes' API server that need the stored object.
 
-var errModified = errors.New("the object has been modified; please apply your changes to the latest version and try again")
+var (
+	errModified = errors.New("the object has been modified; please apply your changes to the latest version and try again")
+	errNotEmpty = errors.New("the namespace is not empty")
+)
 
 const nameAttempts = 8
 
@@ -90,12 +93,20 @@ func (t *transaction) update(info *kindInfo, w *Write) (after, removed Object, e
 	if w.op == opUpdate && info.generation != nil && info.generation(before, o) {
 		o.SetGeneration(o.GetGeneration() + 1)
 	}
-	if gone(o) {
-		t.remove(w.key, before, o)
-		return nil, o, nil
+	return t.settleDeletion(info, w.key, before, o)
+}
+
+// settleDeletion stores an object, or removes it when it is being deleted and nothing keeps it.
+func (t *transaction) settleDeletion(info *kindInfo, key Key, before, o Object) (after, removed Object, err error) {
+	if !gone(o) {
+		t.put(key, before, o)
+		return o, nil, nil
 	}
-	t.put(w.key, before, o)
-	return o, nil, nil
+	if info.kind == KindNamespace && t.store.index.occupied(key.Name) {
+		return nil, nil, apierrors.NewConflict(info.groupResource(), key.Name, errNotEmpty)
+	}
+	t.remove(key, before, o)
+	return nil, o, nil
 }
 
 // merge is the object after an Update.
@@ -171,8 +182,7 @@ func (t *transaction) delete(info *kindInfo, w *Write) (after, removed Object, e
 	o := info.shallow(before)
 	t.markDeleted(o, graceOf(before, w.delete.GracePeriodSeconds))
 	if gone(o) {
-		t.remove(w.key, before, o)
-		return nil, o, nil
+		return t.settleDeletion(info, w.key, before, o)
 	}
 	if same, err := equalObjects(before, o); same || err != nil {
 		return before, nil, err

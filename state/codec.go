@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"hash/crc32"
 	"math"
+	"strings"
 )
 
 // bucket is where a kind of value lies on disk: one for each kind of objects, named as the kind, and one for each
@@ -40,10 +41,8 @@ func numberKey(prefix string, number int64) string {
 	return string(binary.BigEndian.AppendUint64(key, uint64(number)))
 }
 
-// objectKey is a key as one string; no part of one has a slash.
-func objectKey(key Key) string {
-	return string(key.Kind) + "/" + key.Namespace + "/" + key.Name
-}
+// nameKey joins the parts of a name, none of which has a zero byte.
+func nameKey(parts ...string) string { return strings.Join(parts, "\x00") }
 
 // protobuf is how objects are written: about a tenth of the time and half of the size of their JSON. It is the
 // encoding in which Kubernetes keeps them, so fields never change their meaning.

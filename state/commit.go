@@ -132,7 +132,7 @@ func (t *transaction) change(e Event, key Key, after Object) {
 func (t *transaction) diskChanges() []diskChange {
 	changes := make([]diskChange, 0, len(t.events)+len(t.ledger))
 	for _, e := range t.events {
-		c := diskChange{bucket: bucket(e.key.Kind), key: e.key.Namespace + "/" + e.key.Name}
+		c := diskChange{bucket: bucket(e.key.Kind), key: nameKey(e.key.Namespace, e.key.Name)}
 		if e.Type != Deleted {
 			c.value = e.Object
 		}

@@ -41,11 +41,9 @@ type batch struct {
 // version of its last batch, wherever it is cut off: bbolt writes to unused pages, syncs, and only then makes them
 // current with one checked page, which it syncs too.
 type disk struct {
-	path string
-	db   *bbolt.DB
-	// start is the version to begin with: the end of the lease of the process before. The lease of this one is
-	// on disk already.
-	start int64
+	path   string
+	db     *bbolt.DB
+	broken bool // bbolt gave up inside: it cannot be closed any more
 }
 
 func openDisk(dir string) (*disk, error) {
@@ -53,24 +51,18 @@ func openDisk(dir string) (*disk, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, d.openError(err)
 	}
-	_, statErr := os.Stat(d.path)
-	created := errors.Is(statErr, fs.ErrNotExist)
-	err := guard(func() error {
+	_, err := os.Stat(d.path)
+	created := errors.Is(err, fs.ErrNotExist)
+	err = d.guard(func() error {
 		db, err := bbolt.Open(d.path, 0o600, &bbolt.Options{Timeout: lockTimeout, FreelistType: bbolt.FreelistMapType})
 		d.db = db
 		return err
 	})
-	if err != nil {
-		return nil, d.openError(err)
-	}
-	if created {
+	if err == nil && created {
 		err = syncDirectory(dir)
 	}
-	if err == nil {
-		err = guard(d.check)
-	}
 	if err != nil {
-		return nil, errors.Join(d.openError(err), d.db.Close())
+		return nil, errors.Join(d.openError(err), d.close())
 	}
 	return d, nil
 }
@@ -86,68 +78,92 @@ func syncDirectory(dir string) error {
 
 // guard turns a panic into an error. A damaged file shows itself as one: bbolt trusts its pages, and a page beyond the
 // end of the file is a memory fault.
+func (d *disk) guard(do func() error) error {
+	err := guard(do)
+	var p *panicked
+	if errors.As(err, &p) {
+		d.broken = true
+		if !errors.Is(err, ErrDamaged) {
+			return fmt.Errorf("%w: %w", ErrDamaged, err)
+		}
+	}
+	return err
+}
+
+type panicked struct{ reason any }
+
+func (p *panicked) Error() string { return fmt.Sprint(p.reason) }
+
 func guard(do func() error) (err error) {
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	defer func() {
 		if r := recover(); r != nil {
-			err = fmt.Errorf("%w: %v", ErrDamaged, r)
+			err = &panicked{r}
 		}
 	}()
 	return do()
 }
 
-// check looks whether the file is ours, whole, and of a schema that is known, and takes the first lease; an empty file
-// becomes ours.
-func (d *disk) check() error {
-	return d.db.Update(func(tx *bbolt.Tx) error {
-		info, err := os.Stat(d.path)
-		if err != nil {
-			return err
+// check looks whether the file is whole, ours, and of a schema that is known, and gives the end of the lease in it. An
+// empty file is ours.
+func (d *disk) check(tx *bbolt.Tx) (lease int64, err error) {
+	info, err := os.Stat(d.path)
+	if err != nil {
+		return 0, err
+	}
+	if info.Size() < tx.Size() {
+		return 0, fmt.Errorf("%w: has %d of %d bytes", ErrDamaged, info.Size(), tx.Size())
+	}
+	meta := tx.Bucket(metaBucket)
+	if meta == nil {
+		if name, _ := tx.Cursor().First(); name != nil {
+			return 0, ErrForeign
 		}
-		if info.Size() < tx.Size() {
-			return fmt.Errorf("%w: has %d of %d bytes", ErrDamaged, info.Size(), tx.Size())
-		}
-		meta := tx.Bucket(metaBucket)
-		if meta == nil {
-			if name, _ := tx.Cursor().First(); name != nil {
-				return ErrForeign
-			}
-			if meta, err = tx.CreateBucket(metaBucket); err != nil {
-				return err
-			}
-			if err := putNumber(meta, metaSchema, schemaVersion); err != nil {
-				return err
-			}
-		}
-		switch schema, ok := number(meta, metaSchema); {
-		case !ok:
-			return ErrForeign
-		case schema > schemaVersion:
-			return fmt.Errorf("%w: schema %d, this one knows %d", ErrNewer, schema, schemaVersion)
-		case schema < schemaVersion:
-			return fmt.Errorf("%w: schema %d is unknown", ErrDamaged, schema)
-		}
-		d.start, _ = number(meta, metaLease)
-		return errors.Join(putNumber(meta, metaLease, d.start+leaseBlock), createBuckets(tx))
-	})
+		return 0, nil
+	}
+	if meta.Get(metaSchema) == nil {
+		return 0, ErrForeign
+	}
+	schema, err := number(meta, metaSchema)
+	switch {
+	case err != nil:
+		return 0, err
+	case schema > schemaVersion:
+		return 0, fmt.Errorf("%w: schema %d, this one knows %d", ErrNewer, schema, schemaVersion)
+	case schema < schemaVersion:
+		return 0, fmt.Errorf("%w: schema %d never was", ErrDamaged, schema)
+	}
+	return number(meta, metaLease)
 }
 
-func createBuckets(tx *bbolt.Tx) error {
-	for _, b := range buckets {
-		if _, err := tx.CreateBucketIfNotExists([]byte(b.name)); err != nil {
-			return err
-		}
+// claim makes the file ours, and takes the first lease.
+func (d *disk) claim(lease int64) error {
+	err := d.guard(func() error {
+		return d.db.Update(func(tx *bbolt.Tx) error {
+			meta, err := tx.CreateBucketIfNotExists(metaBucket)
+			if err != nil {
+				return err
+			}
+			for _, b := range buckets {
+				if _, err := tx.CreateBucketIfNotExists([]byte(b.name)); err != nil {
+					return err
+				}
+			}
+			return errors.Join(putNumber(meta, metaSchema, schemaVersion), putNumber(meta, metaLease, lease))
+		})
+	})
+	if err != nil {
+		return d.openError(err)
 	}
 	return nil
 }
 
-func number(b *bbolt.Bucket, key []byte) (int64, bool) {
-	stored := b.Get(key)
-	value, err := content(key, stored)
+func number(b *bbolt.Bucket, key []byte) (int64, error) {
+	value, err := content(key, b.Get(key))
 	if err != nil || len(value) != 8 {
-		return 0, false
+		return 0, fmt.Errorf("%w: %s: %w", ErrDamaged, key, errChecksum)
 	}
-	return int64(binary.BigEndian.Uint64(value)), true
+	return int64(binary.BigEndian.Uint64(value)), nil
 }
 
 func putNumber(b *bbolt.Bucket, key []byte, n int64) error {
@@ -162,7 +178,7 @@ func (d *disk) write(b batch) error {
 	if err != nil {
 		return err
 	}
-	err = guard(func() error {
+	err = d.guard(func() error {
 		return d.db.Update(func(tx *bbolt.Tx) error {
 			for _, c := range changes {
 				target := tx.Bucket([]byte(c.bucket))
@@ -224,14 +240,19 @@ func encodeAll(changes []diskChange) ([]encoded, error) {
 	return all, nil
 }
 
-func (d *disk) close() error { return d.db.Close() }
+func (d *disk) close() error {
+	if d.db == nil || d.broken {
+		return nil
+	}
+	return d.db.Close()
+}
 
 func (d *disk) openError(err error) error {
 	e := &Error{Op: "open", Path: d.path, Err: bare(err)}
 	switch {
 	case errors.Is(err, bolterrors.ErrTimeout):
 		e.Err = ErrLocked
-		e.Hint = "stop the other belay, or give this one a data directory of its own"
+		e.hint = "stop the other belay, or give this one a data directory of its own"
 	case errors.Is(err, bolterrors.ErrInvalid), errors.Is(err, bolterrors.ErrVersionMismatch):
 		e.Err = fmt.Errorf("%w: %w", ErrForeign, err)
 	case errors.Is(err, bolterrors.ErrChecksum):
@@ -239,14 +260,14 @@ func (d *disk) openError(err error) error {
 	}
 	switch {
 	case errors.Is(e.Err, ErrForeign):
-		e.Hint = "check the data directory, or move the file away to begin with an empty state"
+		e.hint = "check the data directory, or move the file away to begin with an empty state"
 	case errors.Is(e.Err, ErrDamaged):
-		e.Hint = "restore a backup, or move the file away to begin with an empty state: " +
+		e.hint = "restore a backup, or move the file away to begin with an empty state: " +
 			"what runs is found again, the history is not"
 	case full(err):
-		e.Hint = "free some space"
+		e.hint = "free some space"
 	case errors.Is(e.Err, ErrNewer):
-		e.Hint = "run the belay that wrote it or a later one, or restore a backup"
+		e.hint = "run the belay that wrote it or a later one, or restore a backup"
 	}
 	return e
 }
@@ -255,9 +276,9 @@ func (d *disk) writeError(err error) error {
 	e := &Error{Op: "write", Path: d.path, Err: fmt.Errorf("%w: %w", ErrDisk, bare(err))}
 	switch {
 	case full(err):
-		e.Hint = "free some space: it goes on by itself"
+		e.hint = "free some space: it goes on by itself"
 	case errors.Is(err, ErrDamaged):
-		e.Hint = "stop, and restore a backup"
+		e.hint = "stop, and restore a backup"
 	}
 	return e
 }

@@ -25,10 +25,14 @@ type Error struct {
 	Op   string // "open" or "write"
 	Path string
 	Err  error
-	Hint string // what to do now; may be empty
+
+	hint string
 }
 
 func (e *Error) Error() string { return e.Op + " " + e.Path + ": " + e.Err.Error() }
 
 // Unwrap gives the cause.
 func (e *Error) Unwrap() error { return e.Err }
+
+// Hint says what to do now; it may be empty.
+func (e *Error) Hint() string { return e.hint }

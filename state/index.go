@@ -103,6 +103,18 @@ func (x *index) ownedBy(owner types.UID, kind Kind) iter.Seq[Object] {
 	}
 }
 
+// occupied says whether any object lives in the namespace.
+func (x *index) occupied(namespace string) bool {
+	for _, info := range kinds {
+		if !info.global {
+			for range x.list(info.kind, namespace) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
 func ownersOf(o Object) []metav1.OwnerReference {
 	if o == nil {
 		return nil

@@ -3,6 +3,7 @@ package state
 import (
 	"cmp"
 	"slices"
+	"strings"
 )
 
 // Row finds a row by its ID.
@@ -91,7 +92,7 @@ func (s *Store) FindCommits(source, prefix string) []Commit {
 	type origin struct{ source, hash string }
 	newest := map[origin]*Commit{}
 	for h := range from(s.ledger.hashes, hashed{prefix, &Commit{}}) {
-		if !hasPrefix(h, prefix) {
+		if !strings.HasPrefix(h.hash, prefix) {
 			break
 		}
 		if source == "" || h.commit.Source == source {

@@ -2,13 +2,13 @@ package state
 
 import (
 	"cmp"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"iter"
 	"maps"
 	"reflect"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/google/btree"
@@ -94,15 +94,20 @@ func put[T any](set func(before, after *T), before, after *T, bucket bucket, key
 	return func() { set(after, before) }, change, nil
 }
 
-func ledgerWrite(w func(*ledger) (func(), diskChange, error)) Write {
-	return Write{op: opLedger, ledger: w}
+// ledgerWrite is the write of a value, nil for none. A value that could not be written to disk is refused at once.
+func ledgerWrite(value any, w func(*ledger) (func(), diskChange, error)) Write {
+	_, err := json.Marshal(value)
+	if err != nil {
+		err = fmt.Errorf("ledger: %w", err)
+	}
+	return Write{op: opLedger, ledger: w, err: err}
 }
 
 // PutRow adds a row, or replaces the one with its ID. The number is given at the first put and stays; the row of an
 // ID never moves to another Deployment.
 func PutRow(r Row) Write {
 	given := copyRow(&r)
-	return ledgerWrite(func(l *ledger) (func(), diskChange, error) {
+	return ledgerWrite(given, func(l *ledger) (func(), diskChange, error) {
 		before, after := l.rows[given.ID], *given
 		switch {
 		case given.ID == "" || given.Namespace == "" || given.Name == "":
@@ -139,7 +144,7 @@ func (l *ledger) setRow(before, after *Row) {
 // PutCommit adds what the ledger keeps of a step, or replaces it.
 func PutCommit(c Commit) Write {
 	given := copyCommit(&c)
-	return ledgerWrite(func(l *ledger) (func(), diskChange, error) {
+	return ledgerWrite(given, func(l *ledger) (func(), diskChange, error) {
 		if given.Source == "" || given.Step < 1 || given.Hash == "" {
 			return nil, diskChange{}, errors.New("ledger commit: source, step and hash are needed")
 		}
@@ -174,7 +179,7 @@ func hashesOf(c *Commit) iter.Seq[string] {
 // PutCursor sets the cursor of a source.
 func PutCursor(c Cursor) Write {
 	given := copyCursor(&c)
-	return ledgerWrite(func(l *ledger) (func(), diskChange, error) {
+	return ledgerWrite(given, func(l *ledger) (func(), diskChange, error) {
 		if given.Source == "" {
 			return nil, diskChange{}, errors.New("ledger cursor: source is needed")
 		}
@@ -186,7 +191,7 @@ func PutCursor(c Cursor) Write {
 // PutTemplate keeps a template under its hash. A hash that is there already keeps its template.
 func PutTemplate(t Template) Write {
 	given := copyTemplate(&t)
-	return ledgerWrite(func(l *ledger) (func(), diskChange, error) {
+	return ledgerWrite(given, func(l *ledger) (func(), diskChange, error) {
 		if given.Hash == "" {
 			return nil, diskChange{}, errors.New("ledger template: hash is needed")
 		}
@@ -200,7 +205,7 @@ func PutTemplate(t Template) Write {
 
 // PutManaged puts an object into the inventory, or replaces what the inventory says of it.
 func PutManaged(m Managed) Write {
-	return ledgerWrite(func(l *ledger) (func(), diskChange, error) {
+	return ledgerWrite(m, func(l *ledger) (func(), diskChange, error) {
 		if m.Source == "" || m.Key.Name == "" {
 			return nil, diskChange{}, errors.New("ledger inventory: source and key are needed")
 		}
@@ -210,7 +215,7 @@ func PutManaged(m Managed) Write {
 
 // RemoveManaged takes an object out of the inventory, if it is there.
 func RemoveManaged(key Key) Write {
-	return ledgerWrite(func(l *ledger) (func(), diskChange, error) { return l.putManaged(key, nil) })
+	return ledgerWrite(nil, func(l *ledger) (func(), diskChange, error) { return l.putManaged(key, nil) })
 }
 
 func (l *ledger) putManaged(key Key, after *Managed) (func(), diskChange, error) {
@@ -218,13 +223,13 @@ func (l *ledger) putManaged(key Key, after *Managed) (func(), diskChange, error)
 		replace(l.inventory, before, after)
 		setOrDelete(l.managed, key, after)
 	}
-	return put(set, l.managed[key], after, bucketManaged, objectKey(key))
+	return put(set, l.managed[key], after, bucketManaged, nameKey(string(key.Kind), key.Namespace, key.Name))
 }
 
 // PutHold sets the hold of a Deployment.
 func PutHold(h Hold) Write {
 	h.Since, h.Until = plain(h.Since), plain(h.Until)
-	return ledgerWrite(func(l *ledger) (func(), diskChange, error) {
+	return ledgerWrite(h, func(l *ledger) (func(), diskChange, error) {
 		if h.Namespace == "" || h.Name == "" {
 			return nil, diskChange{}, errors.New("ledger hold: namespace and name are needed")
 		}
@@ -234,7 +239,7 @@ func PutHold(h Hold) Write {
 
 // RemoveHold takes the hold of a Deployment away, if there is one.
 func RemoveHold(namespace, name string) Write {
-	return ledgerWrite(func(l *ledger) (func(), diskChange, error) {
+	return ledgerWrite(nil, func(l *ledger) (func(), diskChange, error) {
 		return l.putHold(&Hold{Namespace: namespace, Name: name}, nil)
 	})
 }
@@ -242,7 +247,7 @@ func RemoveHold(namespace, name string) Write {
 func (l *ledger) putHold(pivot, after *Hold) (func(), diskChange, error) {
 	before, _ := l.holds.Get(pivot)
 	set := func(before, after *Hold) { replace(l.holds, before, after) }
-	return put(set, before, after, bucketHolds, pivot.Namespace+"/"+pivot.Name)
+	return put(set, before, after, bucketHolds, nameKey(pivot.Namespace, pivot.Name))
 }
 
 func setOrDelete[K comparable, V any](m map[K]*V, key K, value *V) {
@@ -292,5 +297,3 @@ func clone(s []string) []string {
 
 // plain is the time as it is read back from disk.
 func plain(t time.Time) time.Time { return t.UTC() }
-
-func hasPrefix(h hashed, prefix string) bool { return strings.HasPrefix(h.hash, prefix) }

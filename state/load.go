@@ -48,10 +48,13 @@ func ledgerBucket[T any](name bucket, insert func(*ledger, *T)) storedBucket {
 	}
 }
 
-// load fills an empty store with what is on disk.
-func (d *disk) load(s *Store) error {
-	err := guard(func() error {
+// load fills an empty store with what is on disk, and gives the end of the lease.
+func (d *disk) load(s *Store) (lease int64, err error) {
+	err = d.guard(func() error {
 		return d.db.View(func(tx *bbolt.Tx) error {
+			if lease, err = d.check(tx); err != nil {
+				return err
+			}
 			for _, b := range buckets {
 				if err := loadBucket(tx, b, s); err != nil {
 					return fmt.Errorf("%w: %s: %w", ErrDamaged, b.name, err)
@@ -61,9 +64,9 @@ func (d *disk) load(s *Store) error {
 		})
 	})
 	if err != nil {
-		return d.openError(err)
+		return 0, d.openError(err)
 	}
-	return nil
+	return lease, nil
 }
 
 type pair struct{ key, stored []byte }
@@ -72,8 +75,8 @@ type pair struct{ key, stored []byte }
 func loadBucket(tx *bbolt.Tx, b storedBucket, s *Store) error {
 	var pairs []pair
 	bucket := tx.Bucket([]byte(b.name))
-	if bucket == nil {
-		return fmt.Errorf("bucket is missing")
+	if bucket == nil { // of an empty file, or of a kind that came later
+		return nil
 	}
 	err := bucket.ForEach(func(key, stored []byte) error {
 		pairs = append(pairs, pair{key, stored})

@@ -86,11 +86,15 @@ func Open(dir string, options Options) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := d.load(s); err != nil {
+	start, err := d.load(s)
+	if err == nil {
+		err = d.claim(start + leaseBlock)
+	}
+	if err != nil {
 		return nil, errors.Join(err, d.close())
 	}
-	s.startAt(d.start)
-	s.disk = startCommitter(d, d.start, s.options.RetryDisk)
+	s.startAt(start)
+	s.disk = startCommitter(d, start, s.options.RetryDisk)
 	if err := s.begin(); err != nil {
 		return nil, errors.Join(err, s.Close())
 	}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/validation/path"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
@@ -82,8 +83,23 @@ func objectWrite(op operation, o Object) Write {
 			field.Required(field.NewPath("metadata", "name"), "name or generateName is required")})
 	case op == opCreate && o.GetResourceVersion() != "":
 		w.err = apierrors.NewBadRequest("resourceVersion should not be set on objects to be created")
+	case op == opCreate:
+		w.err = checkName(info, o)
 	}
 	return w
+}
+
+// checkName refuses only what cannot be part of a path: the rules of each kind are its validation's.
+func checkName(info *kindInfo, o Object) error {
+	at, name, check := "name", o.GetName(), path.IsValidPathSegmentName
+	if name == "" {
+		at, name, check = "generateName", o.GetGenerateName(), path.IsValidPathSegmentPrefix
+	}
+	for _, problem := range check(name) {
+		return apierrors.NewInvalid(info.groupKind(), name, field.ErrorList{
+			field.Invalid(field.NewPath("metadata", at), name, problem)})
+	}
+	return nil
 }
 
 // detach is a copy as the store keeps objects: without TypeMeta, and with times of the precision in which they are
