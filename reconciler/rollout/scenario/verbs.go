@@ -56,6 +56,9 @@ var verbs = map[string]func(*World, []string) error{
 	"annotations": (*World).show,     // annotations IMAGE|deployment: shows them
 }
 
+// timeless are the verbs before which no second passes.
+var timeless = map[string]bool{"tick": true, "restart": true, "history": true, "conditions": true, "annotations": true}
+
 // Do carries out one verb and reports what can be seen after it.
 func (w *World) Do(line string) (string, error) {
 	words := strings.Fields(line)
@@ -65,6 +68,12 @@ func (w *World) Do(line string) (string, error) {
 	verb, ok := verbs[words[0]]
 	if !ok {
 		return "", fmt.Errorf("no verb %q", words[0])
+	}
+	if !timeless[words[0]] {
+		// Objects of different verbs have different ages.
+		if err := w.sleep(time.Second); err != nil {
+			return "", err
+		}
 	}
 	var answer refusal
 	if err := verb(w, words[1:]); errors.As(err, &answer) {
