@@ -85,7 +85,8 @@ func newCorrelator() *correlator {
 // message without a gap, and those after it, become one combined Event; an Event equal to an earlier one is counted
 // on that; what is left is throttled per source and object.
 func (c *correlator) correlate(e *corev1.Event, now time.Time) (*corev1.Event, reason) {
-	out := e.DeepCopy()
+	fresh := *e // no more than its own fields change
+	out := &fresh
 	key := keyOf(e)
 	if c.combine(key.similarKey, e.Message, now) {
 		out.Message = combinedText + e.Message
