@@ -7,7 +7,6 @@ import (
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
-	apiequality "k8s.io/apimachinery/pkg/api/equality"
 
 	"github.com/belay-dev/belay/reconciler/engine"
 	"github.com/belay-dev/belay/state"
@@ -128,8 +127,7 @@ func (p *planner) deployment(s Subject) {
 		p.settled(s, facts)
 	case s.Live.Object == nil:
 		p.rollout(s, i, ReasonFirstRollout)
-	case selectorChanged(s):
-		p.refuseSelector(s, i)
+	case p.refused(s, i):
 	case s.Rows[i].Template == s.Live.Rollout.Template:
 		p.noRollout(s, i)
 	default:
@@ -148,7 +146,7 @@ func (p *planner) missing(s Subject) {
 	again := state.Row{
 		ID: RowID(r.ID, "missing", string(r.UID)), Namespace: r.Namespace, Name: r.Name,
 		Source: r.Source, App: r.App, Root: r.Root, Commit: r.Commit, Author: r.Author, CommittedAt: r.CommittedAt,
-		Subject: r.Subject, ChangeCause: r.ChangeCause, Template: s.Desired.Template, Images: Images(s.Desired.Object),
+		Subject: r.Subject, ChangeCause: r.ChangeCause, Template: s.Desired.Template, Images: Images(s.Desired.Object()),
 		Outcome: Pending, Open: true, Reason: string(ReasonMissing), RecordedAt: p.in.Now,
 	}
 	s.Rows = append(slices.Clone(s.Rows), again)
@@ -166,7 +164,7 @@ func (p *planner) settled(s Subject, facts SourceFacts) {
 			r := s.Rows[i]
 			r.ID = RowID(r.ID, "render", s.Desired.Template)
 			r.Number, r.Revision, r.ReplicaSet, r.StartedAt, r.EndedAt = 0, 0, "", time.Time{}, time.Time{}
-			r.SupersededBy, r.RolledBackBy, r.Template, r.Images = "", "", s.Desired.Template, Images(s.Desired.Object)
+			r.SupersededBy, r.RolledBackBy, r.Template, r.Images = "", "", s.Desired.Template, Images(s.Desired.Object())
 			r.Outcome, r.Open, r.RecordedAt = Pending, true, p.in.Now
 			s.Rows = append(slices.Clone(s.Rows), r)
 			p.rollout(s, len(s.Rows)-1, ReasonRenderAccepted)
@@ -179,12 +177,14 @@ func (p *planner) settled(s Subject, facts SourceFacts) {
 // applyRest applies what is not the template, with the rows given; a change of nothing but rows or inventory is
 // recorded alone.
 func (p *planner) applyRest(s Subject, reason Reason, rows []state.Row) {
-	c := engine.Change{Key: s.Key, Desired: s.Desired.Object, KeepReplicas: s.Desired.KeepReplicas}
+	c := engine.Change{Key: s.Key, Desired: s.Desired.Object(), KeepReplicas: s.Desired.KeepReplicas}
 	m := managed(s)
 	switch {
-	case selectorChanged(s):
-		p.hold(Withheld{Key: s.Key, Reason: ReasonSelectorImmutable, Message: selectorMessage})
 	case !engine.Same(s.Live.Object, c):
+		if w := refusal(s, c); w != nil {
+			p.hold(*w)
+			return
+		}
 		p.act(Action{Kind: ActionApply, Reason: reason, Key: s.Key, Change: c, Rows: rows, Managed: m})
 	case len(rows) > 0 || s.Managed == nil || *s.Managed != *m:
 		p.act(Action{Kind: ActionRecord, Reason: reason, Key: s.Key, Rows: rows, Managed: m})
@@ -196,7 +196,7 @@ func (p *planner) noRollout(s Subject, i int) {
 	r, _ := become(s.Rows[i], Applied)
 	r.UID, r.EndedAt, r.Reason, r.Message = s.Live.Object.GetUID(), p.in.Now, "", ""
 	reason := ReasonTemplateRunning
-	if !engine.Same(s.Live.Object, engine.Change{Desired: s.Desired.Object, KeepReplicas: s.Desired.KeepReplicas}) {
+	if !engine.Same(s.Live.Object, engine.Change{Desired: s.Desired.Object(), KeepReplicas: s.Desired.KeepReplicas}) {
 		reason = ReasonSpecChanged
 	}
 	p.applyRest(s, reason, []state.Row{r})
@@ -204,16 +204,18 @@ func (p *planner) noRollout(s Subject, i int) {
 
 const selectorMessage = "spec.selector is immutable; delete the Deployment's manifest in one commit and add it again in the next, or give it another name"
 
-func selectorChanged(s Subject) bool {
-	live, want := s.Live.Deployment(), s.Desired.Object.(*appsv1.Deployment)
-	return live != nil && !apiequality.Semantic.DeepEqual(live.Spec.Selector, want.Spec.Selector)
-}
-
-func (p *planner) refuseSelector(s Subject, i int) {
+// refused closes the row of a commit that Kubernetes would not accept over what runs: a changed selector above all.
+func (p *planner) refused(s Subject, i int) bool {
+	w := refusal(s, engine.Change{Key: s.Key, Desired: s.Desired.Object(), Template: true, KeepReplicas: s.Desired.KeepReplicas})
+	if w == nil {
+		return false
+	}
 	r, _ := become(s.Rows[i], Invalid)
-	r.EndedAt, r.Reason, r.Message = p.in.Now, string(ReasonSelectorImmutable), selectorMessage
-	p.act(Action{Kind: ActionRecord, Reason: ReasonSelectorImmutable, Key: s.Key, Row: r.ID, Rows: []state.Row{r}})
-	p.hold(Withheld{Key: s.Key, Row: r.ID, Reason: ReasonSelectorImmutable, Message: selectorMessage})
+	r.EndedAt, r.Reason, r.Message = p.in.Now, string(w.Reason), w.Message
+	p.act(Action{Kind: ActionRecord, Reason: w.Reason, Key: s.Key, Row: r.ID, Rows: []state.Row{r}})
+	w.Row = r.ID
+	p.hold(*w)
+	return true
 }
 
 // newTemplate hands a template over when nothing stops it: a free slot, and a commit that is not failing. A
@@ -266,7 +268,7 @@ func (p *planner) rollout(s Subject, i int, reason Reason) {
 	p.act(Action{
 		Kind: ActionRollout, Reason: reason, Key: s.Key, Row: r.ID, Rows: rows, Managed: managed(s),
 		Change: engine.Change{
-			Key: s.Key, Desired: annotate(s.Desired.Object.(*appsv1.Deployment), r), Template: true,
+			Key: s.Key, Desired: annotate(s.Desired.Object().(*appsv1.Deployment), r), Template: true,
 			KeepReplicas: s.Desired.KeepReplicas,
 		},
 	})

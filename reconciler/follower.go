@@ -221,7 +221,7 @@ func (f *follower) render(ctx context.Context, st Step) (Rendered, error) {
 		out.KindChanged = out.KindChanged || r.KindChanged
 		for _, o := range r.Before {
 			k := keyOf(o.ID)
-			if d := f.desired[k]; d != nil && d.App == r.App && d.Root == r.Path {
+			if d := f.desired[k]; d != nil && d.Manifest.App == r.App && d.Manifest.Root == r.Path {
 				before[k] = d
 				delete(f.desired, k)
 			}
@@ -235,7 +235,7 @@ func (f *follower) render(ctx context.Context, st Step) (Rendered, error) {
 				before[k] = old
 			}
 			d := f.want(o, st.Hash)
-			if old := before[k]; old != nil && old.Digest == d.Digest {
+			if old := before[k]; old != nil && old.Manifest.Digest == d.Manifest.Digest {
 				d.Commit = old.Commit
 			}
 			f.desired[k] = d
@@ -247,7 +247,7 @@ func (f *follower) render(ctx context.Context, st Step) (Rendered, error) {
 	}
 	for k := range changed {
 		d := Delta{Key: k, Before: before[k], After: f.desired[k]}
-		if d.Before != nil && d.After != nil && d.Before.Digest == d.After.Digest && d.Before.File == d.After.File && d.Before.Line == d.After.Line {
+		if d.Before != nil && d.After != nil && samePlace(d.Before.Manifest, d.After.Manifest) {
 			continue
 		}
 		out.Deltas = append(out.Deltas, d)
@@ -256,16 +256,18 @@ func (f *follower) render(ctx context.Context, st Step) (Rendered, error) {
 	return out, nil
 }
 
+// samePlace reports whether two declarations are the same object at the same place.
+func samePlace(a, b manifests.Object) bool {
+	return a.Digest == b.Digest && a.App == b.App && a.Root == b.Root && a.File == b.File && a.Line == b.Line
+}
+
 func keyOf(id manifests.ID) engine.Key {
 	return engine.Key{Kind: state.Kind(id.Kind), Namespace: id.Namespace, Name: id.Name}
 }
 
 // want turns a rendered object into what the plan compares.
 func (f *follower) want(o manifests.Object, commit string) *Desired {
-	d := &Desired{
-		Object: o.Object, Digest: o.Digest, Source: f.Name, App: o.App, Root: o.Root, File: o.File, Line: o.Line,
-		Commit: commit,
-	}
+	d := &Desired{Manifest: o, Source: f.Name, Commit: commit}
 	if dep, ok := o.Object.(*appsv1.Deployment); ok {
 		d.Template = rollout.Digest(&dep.Spec.Template)
 	}

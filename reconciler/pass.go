@@ -43,7 +43,10 @@ func (l *Loop) known(keys []engine.Key) []engine.Key {
 		if l.desired(k) != nil {
 			return false
 		}
-		_, ok := l.o.Store.Managed(k)
+		m, ok := l.o.Store.Managed(k)
+		if f := l.sources[m.Source]; ok && f != nil && !f.based {
+			return true // nobody knows yet what Git wants: it is not gone
+		}
 		return !ok && (k.Kind != state.KindDeployment || len(l.o.Store.Rows(k.Namespace, k.Name)) == 0)
 	})
 }
@@ -230,6 +233,9 @@ func (l *Loop) withheld(keys []engine.Key, plan Plan) {
 		if m, ok := l.o.Store.Managed(k); ok && d == nil {
 			p.Source, p.App, p.Root, p.File, p.Commit = m.Source, m.App, m.Root, m.File, m.RemovedBy
 		}
+		if w.Line > 0 {
+			p.Line = w.Line
+		}
 		if l.setProblem(k, p) {
 			l.o.Log.Warn().Stringer("object", k).Str("reason", string(w.Reason)).Str("detail", string(w.Detail)).Msg("held")
 		}
@@ -243,7 +249,7 @@ func problemOf(k engine.Key, d *Desired, reason Reason, message string) manifest
 		ID: manifests.ID{Kind: string(k.Kind), Namespace: k.Namespace, Name: k.Name},
 	}
 	if d != nil {
-		p.Source, p.App, p.Root, p.Commit, p.File, p.Line = d.Source, d.App, d.Root, d.Commit, d.File, d.Line
+		p.Source, p.App, p.Root, p.Commit, p.File, p.Line = d.Source, d.Manifest.App, d.Manifest.Root, d.Commit, d.Manifest.File, d.Manifest.Line
 	}
 	return p
 }

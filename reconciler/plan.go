@@ -6,23 +6,22 @@ import (
 	"slices"
 	"time"
 
+	"github.com/belay-dev/belay/manifests"
 	"github.com/belay-dev/belay/reconciler/engine"
 	"github.com/belay-dev/belay/state"
 )
 
 // Desired is what Git wants of one object, and where it says so.
 type Desired struct {
-	Object       state.Object // shared; never to be modified
-	Digest       string       // of the whole object
-	Template     string       // digest of the pod template, for a Deployment
-	KeepReplicas bool         // the manifest names no replicas
+	Manifest     manifests.Object // with its place; its object is shared and never to be modified
+	Template     string           // digest of the pod template, for a Deployment
+	KeepReplicas bool             // the manifest names no replicas
 	Source       string
-	App          string
-	Root         string
-	File         string
-	Line         int
 	Commit       string // the commit that last changed it
 }
+
+// Object is what the manifest declares.
+func (d *Desired) Object() state.Object { return d.Manifest.Object }
 
 // Subject is all that is known of one object when it is planned.
 type Subject struct {
@@ -95,6 +94,7 @@ type Withheld struct {
 	Reason  Reason
 	Detail  Reason // of PruneWaits
 	Message string
+	Line    int // of the field that is in the way, where it is not the object's own
 }
 
 // String prints what is withheld as logs and scenarios show it.
@@ -144,6 +144,26 @@ func Make(in Input) Plan {
 	return p.out
 }
 
+// refusal says why Kubernetes would not let the live object become what a change makes of it; nil: it would.
+func refusal(s Subject, c engine.Change) *Withheld {
+	if s.Live.Object == nil {
+		return nil
+	}
+	prev, next := s.Desired.Manifest, s.Desired.Manifest
+	prev.Object, next.Object = s.Live.Object, engine.Merge(s.Live.Object, c)
+	for _, p := range manifests.ValidateUpdate(prev, next) {
+		w := &Withheld{Key: s.Key, Reason: ReasonImmutableField, Message: p.Message, Line: p.Line}
+		if p.Field != "" {
+			w.Message = p.Field + ": " + p.Message
+		}
+		if p.Reason == manifests.SelectorImmutable {
+			w.Reason, w.Message = ReasonSelectorImmutable, selectorMessage
+		}
+		return w
+	}
+	return nil
+}
+
 func compareKeys(a, b engine.Key) int {
 	return cmp.Or(cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Name, b.Name))
 }
@@ -168,18 +188,24 @@ func (p *planner) hold(w Withheld) { p.out.Held = append(p.out.Held, w) }
 // managed is the inventory entry that applying a subject leaves behind.
 func managed(s Subject) *state.Managed {
 	d := s.Desired
-	return &state.Managed{Key: s.Key, Source: d.Source, App: d.App, Root: d.Root, File: d.File, Line: d.Line, Commit: d.Commit}
+	return &state.Managed{
+		Key: s.Key, Source: d.Source, App: d.Manifest.App, Root: d.Manifest.Root, File: d.Manifest.File, Line: d.Manifest.Line, Commit: d.Commit,
+	}
 }
 
 // object plans everything that is no Deployment: applied whenever it differs.
 func (p *planner) object(s Subject) {
 	facts := p.in.Sources[s.Desired.Source]
-	c := engine.Change{Key: s.Key, Desired: s.Desired.Object}
+	c := engine.Change{Key: s.Key, Desired: s.Desired.Object()}
 	m := managed(s)
 	switch {
 	case !engine.Same(s.Live.Object, c):
 		if facts.Suspended {
 			p.hold(Withheld{Key: s.Key, Reason: ReasonSuspended})
+			return
+		}
+		if w := refusal(s, c); w != nil {
+			p.hold(*w)
 			return
 		}
 		reason := ReasonSpecChanged

@@ -73,14 +73,14 @@ func (l *Loop) preview(ctx context.Context, f *follower, commit string) (Preview
 	}
 	out := Previewed{Commit: commit, Problems: up.Problems}
 	for k, d := range wanted {
-		c := engine.Change{Key: k, Desired: d.Object, Template: true, KeepReplicas: d.KeepReplicas}
+		c := engine.Change{Key: k, Desired: d.Object(), Template: true, KeepReplicas: d.KeepReplicas}
 		live := l.o.Engine.Live(k).Object
 		after := engine.Merge(live, c)
 		if live != nil {
 			keepLocal(after, live)
 		}
 		if live == nil || !engine.Same(live, engine.Change{Key: k, Desired: after, Template: true}) {
-			out.Changes = append(out.Changes, PreviewedChange{Key: k, Before: live, After: after, File: d.File, Line: d.Line})
+			out.Changes = append(out.Changes, PreviewedChange{Key: k, Before: live, After: after, File: d.Manifest.File, Line: d.Manifest.Line})
 		}
 	}
 	for _, m := range l.o.Store.Inventory(f.Name) {

@@ -24,6 +24,7 @@ const (
 	ReasonCommitFailing     Reason = "CommitFailing"     // several Deployments of the commit failed
 	ReasonSuspended         Reason = "Suspended"         // the source is suspended
 	ReasonSelectorImmutable Reason = "SelectorImmutable" // a Deployment's selector cannot change
+	ReasonImmutableField    Reason = "ImmutableField"    // Kubernetes lets another field change never, or not so
 	ReasonRenderChanged     Reason = "RenderChanged"     // the same commit renders differently than when it ran
 	ReasonApplyFailed       Reason = "ApplyFailed"       // the engine refused or could not apply
 

@@ -98,7 +98,7 @@ func Record(in RecordInput) Recorded {
 			at[d.Key] = len(rec.Rows) - 1
 			c.Rows = append(c.Rows, r.ID)
 			if d.After != nil {
-				dep := d.After.Object.(*appsv1.Deployment)
+				dep := d.After.Object().(*appsv1.Deployment)
 				rec.Templates = append(rec.Templates, state.Template{Hash: d.After.Template, Template: *dep.Spec.Template.DeepCopy()})
 			}
 		}
@@ -149,6 +149,11 @@ func (rec *Recorded) overtake(in RecordInput, at map[engine.Key]int, by state.Ro
 		return
 	}
 	old.SupersededBy, old.EndedAt, old.Reason, old.Message = by.ID, in.Now, "", ""
+	for j := range rec.Rows { // of several overtaken in one go, all name the one that is handed over
+		if rec.Rows[j].SupersededBy == old.ID {
+			rec.Rows[j].SupersededBy = by.ID
+		}
+	}
 	if here {
 		rec.Rows[i] = old
 		return
@@ -158,7 +163,7 @@ func (rec *Recorded) overtake(in RecordInput, at map[engine.Key]int, by state.Ro
 
 // newRow is the row that a step gives a Deployment; none when nothing of the object itself changed.
 func newRow(in RecordInput, number int64, st Step, d Delta) (state.Row, bool) {
-	if d.Before != nil && d.After != nil && d.Before.Digest == d.After.Digest {
+	if d.Before != nil && d.After != nil && d.Before.Manifest.Digest == d.After.Manifest.Digest {
 		return state.Row{}, false
 	}
 	where := d.After
@@ -170,12 +175,12 @@ func newRow(in RecordInput, number int64, st Step, d Delta) (state.Row, bool) {
 	}
 	r := state.Row{
 		ID:        RowID(in.Source, strconv.FormatInt(number, 10), st.Hash, d.Key.Namespace, d.Key.Name),
-		Namespace: d.Key.Namespace, Name: d.Key.Name, Source: in.Source, App: where.App, Root: where.Root,
+		Namespace: d.Key.Namespace, Name: d.Key.Name, Source: in.Source, App: where.Manifest.App, Root: where.Manifest.Root,
 		Commit: st.Hash, Author: st.Author, CommittedAt: st.CommittedAt, Subject: st.Subject, ChangeCause: cause(st, d),
 		Outcome: Pending, Open: true, RecordedAt: in.Now,
 	}
 	if d.After != nil {
-		r.Template, r.Images = d.After.Template, Images(d.After.Object)
+		r.Template, r.Images = d.After.Template, Images(d.After.Object())
 	}
 	return r, true
 }
@@ -186,10 +191,10 @@ func cause(st Step, d Delta) string {
 	if d.After == nil {
 		return st.Cause
 	}
-	written := d.After.Object.GetAnnotations()[engine.ChangeCause]
+	written := d.After.Object().GetAnnotations()[engine.ChangeCause]
 	before := ""
 	if d.Before != nil {
-		before = d.Before.Object.GetAnnotations()[engine.ChangeCause]
+		before = d.Before.Object().GetAnnotations()[engine.ChangeCause]
 	}
 	if written != "" && written != before {
 		return written
