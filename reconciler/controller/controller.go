@@ -101,21 +101,19 @@ type shell struct {
 // watch feeds the queue until ctx ends (nil) or the store refuses. The version is read before the list, so a change
 // that the list misses comes with the watch, and one in both is looked at once more.
 func (s *shell) watch(ctx context.Context, store *state.Store) error {
-	for {
+	for ctx.Err() == nil {
 		version := store.Version()
 		for _, key := range s.Resync(store) {
 			s.queue.Add(key)
 		}
-		err := s.follow(ctx, store, version)
-		switch {
-		case ctx.Err() != nil:
-			return nil
+		switch err := s.follow(ctx, store, version); {
 		case errors.Is(err, state.ErrExpired):
 			s.Log.Debug().Str(logReason, "WatchExpired").Msg("list again")
-		default:
+		case ctx.Err() == nil:
 			return fmt.Errorf("watch: %w", err)
 		}
 	}
+	return nil
 }
 
 func (s *shell) follow(ctx context.Context, store *state.Store, version int64) error {

@@ -109,14 +109,7 @@ func (c *correlator) correlate(e *corev1.Event, now time.Time) (*corev1.Event, r
 // combine notes a message among its similar ones and says whether it is to be folded into the combined Event.
 // The first nine messages stay Events of their own, also when they come again.
 func (c *correlator) combine(key similarKey, message string, now time.Time) bool {
-	record := similar{}
-	if value, ok := c.similar.Get(key); ok {
-		record = value.(similar)
-	}
-	if record.messages == nil || now.Sub(record.last) > similarGap {
-		record = similar{messages: map[string]bool{}}
-	}
-	record.last = now
+	record := c.recent(key, now)
 	full := record.combining || len(record.messages) >= maxDistinct-1
 	fold := full && !record.messages[message]
 	if !full {
@@ -165,23 +158,33 @@ func (c *correlator) restore(events []*corev1.Event) {
 	for _, e := range events {
 		key := keyOf(e)
 		c.same.Add(key, written{name: e.Name, first: e.FirstTimestamp, count: max(1, e.Count)})
-		if key.combined {
-			c.resume(key.similarKey, e.LastTimestamp.Time)
-		} else {
-			c.combine(key.similarKey, e.Message, e.LastTimestamp.Time)
-		}
+		c.resume(key, e.LastTimestamp.Time)
 		c.spend(key.spamKey, int(min(max(1, e.Count), burst)), e.LastTimestamp.Time)
 	}
 }
 
-// resume notes that the similar Events of key were being combined at that time.
-func (c *correlator) resume(key similarKey, at time.Time) {
-	record := similar{messages: map[string]bool{}}
+// resume notes that an Event of its own, or the combined one, was written at that time.
+func (c *correlator) resume(key sameKey, at time.Time) {
+	record := c.recent(key.similarKey, at)
+	if key.combined {
+		record.combining = true
+	} else {
+		record.messages[key.message] = true
+	}
+	c.similar.Add(key.similarKey, record)
+}
+
+// recent is what is known of the similar Events of key up to now, which is nothing after a longer pause.
+func (c *correlator) recent(key similarKey, now time.Time) similar {
+	record := similar{}
 	if value, ok := c.similar.Get(key); ok {
 		record = value.(similar)
 	}
-	record.combining, record.last = true, at
-	c.similar.Add(key, record)
+	if record.messages == nil || now.Sub(record.last) > similarGap {
+		record = similar{messages: map[string]bool{}}
+	}
+	record.last = now
+	return record
 }
 
 func keyOf(e *corev1.Event) sameKey {

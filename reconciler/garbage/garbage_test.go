@@ -255,7 +255,7 @@ func TestEventsExpire(t *testing.T) {
 		if n := events(); n != 1200 {
 			t.Errorf("%d events after 20 minutes, want 1200", n)
 		}
-		<-time.After(from.Add(time.Hour + 10*time.Minute + 30*time.Second).Sub(time.Now()))
+		<-time.After(time.Until(from.Add(time.Hour + 10*time.Minute + 30*time.Second)))
 		// Each lives an hour, and a minute more at most.
 		if n := events(); n < 1200-630-1 || n > 1200-570 {
 			t.Errorf("%d events after 70.5 minutes, want about 570", n)

@@ -38,6 +38,7 @@ func live(t interface{ Fatal(...any) }, r *Runner, p *corev1.Pod, now time.Time)
 
 func TestAddressesAreUnique(t *testing.T) {
 	t.Parallel()
+	ctx := t.Context()
 	rapid.Check(t, func(t *rapid.T) {
 		r := New(Options{})
 		pods := map[string]*corev1.Pod{}
@@ -51,7 +52,7 @@ func TestAddressesAreUnique(t *testing.T) {
 			case 0: // one goes
 				if len(names) > 0 {
 					name := rapid.SampledFrom(names).Draw(t, "gone")
-					if err := r.Remove(context.Background(), types.UID(name)); err != nil {
+					if err := r.Remove(ctx, types.UID(name)); err != nil {
 						t.Fatal(err)
 					}
 					delete(pods, name)
