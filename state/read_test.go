@@ -1,0 +1,134 @@
+package state
+
+import (
+	"slices"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+)
+
+func keys[T Object](list []T) []string {
+	var names []string
+	for _, o := range list {
+		names = append(names, KeyOf(o).String())
+	}
+	return names
+}
+
+func TestLists(t *testing.T) {
+	t.Parallel()
+	s := open(t)
+	for _, ns := range []string{"shop-2", "shop", "a"} {
+		commit(t, s, Create(&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: ns}}))
+	}
+	for _, key := range [][2]string{{"shop", "web"}, {"shop-2", "web"}, {"shop", "a"}, {"a", "z"}, {"shop", "web-2"}} {
+		c := configMap(key[1], "")
+		c.Namespace = key[0]
+		commit(t, s, Create(c), Create(&corev1.Secret{ObjectMeta: c.ObjectMeta}))
+	}
+	for namespace, want := range map[string][]string{
+		"":     {"ConfigMap a/z", "ConfigMap shop/a", "ConfigMap shop/web", "ConfigMap shop/web-2", "ConfigMap shop-2/web"},
+		"shop": {"ConfigMap shop/a", "ConfigMap shop/web", "ConfigMap shop/web-2"},
+		"none": nil,
+	} {
+		if diff := cmp.Diff(want, keys(s.List(KindConfigMap, namespace))); diff != "" {
+			t.Errorf("%q (-want +got):\n%s", namespace, diff)
+		}
+		if diff := cmp.Diff(want, keys(List[*corev1.ConfigMap](s, namespace))); diff != "" {
+			t.Errorf("%q, typed (-want +got):\n%s", namespace, diff)
+		}
+	}
+	want := []string{"Namespace a", "Namespace default", "Namespace shop", "Namespace shop-2"}
+	if list, version := s.ListAt(KindNamespace, ""); cmp.Diff(want, keys(list)) != "" || version != s.Version() {
+		t.Errorf("%v at %d", keys(list), version)
+	}
+	if _, ok := Get[*corev1.Secret](s, "shop", "none"); ok {
+		t.Error("found what is not there")
+	}
+	if _, ok := Get[*corev1.Node](s, "", "x"); ok || List[*corev1.Node](s, "") != nil || s.List("Node", "") != nil {
+		t.Error("found objects of a kind that is not kept")
+	}
+}
+
+func TestOwned(t *testing.T) {
+	t.Parallel()
+	s := open(t)
+	web := stored[*appsv1.Deployment](t, s, Create(deployment("web")))
+	rs := stored[*appsv1.ReplicaSet](t, s, Create(replicaSet("web-2", web)))
+	commit(t, s, Create(replicaSet("web-1", web)), Create(replicaSet("other", nil)), Create(pod("p", rs)))
+	odd := pod("direct", nil)
+	odd.OwnerReferences = append(owners(web, KindDeployment), owners(web, KindDeployment)...)
+	commit(t, s, Create(odd))
+
+	check := func(owner types.UID, want ...string) {
+		t.Helper()
+		if got := keys(s.Owned(owner)); !slices.Equal(got, want) {
+			t.Errorf("got %v, want %v", got, want)
+		}
+	}
+	check(web.UID, "Pod default/direct", "ReplicaSet default/web-1", "ReplicaSet default/web-2")
+	check(rs.UID, "Pod default/p")
+	check("nobody")
+	if got := keys(OwnedBy[*appsv1.ReplicaSet](s, web.UID)); !slices.Equal(got, []string{"ReplicaSet default/web-1", "ReplicaSet default/web-2"}) {
+		t.Errorf("typed: %v", got)
+	}
+	// Moved to another owner, released, and deleted.
+	p, _ := Get[*corev1.Pod](s, "default", "p")
+	commit(t, s, Update(change(p, func(p *corev1.Pod) { p.OwnerReferences = owners(web, KindDeployment) })))
+	check(rs.UID)
+	check(web.UID, "Pod default/direct", "Pod default/p", "ReplicaSet default/web-1", "ReplicaSet default/web-2")
+	commit(t, s, Update(change(rs, func(rs *appsv1.ReplicaSet) { rs.OwnerReferences, rs.ResourceVersion = nil, "" })),
+		Delete(podKey("direct"), DeleteOptions{GracePeriodSeconds: seconds(0)}))
+	check(web.UID, "Pod default/p", "ReplicaSet default/web-1")
+	// A refused transaction changes no owners.
+	if _, err := s.Commit(Delete(podKey("p"), DeleteOptions{GracePeriodSeconds: seconds(0)}), Create(pod("q", web)), Create(pod("q", web))); err == nil {
+		t.Fatal("no error")
+	}
+	check(web.UID, "Pod default/p", "ReplicaSet default/web-1")
+}
+
+func TestKeyString(t *testing.T) {
+	t.Parallel()
+	for want, o := range map[string]Object{
+		"Deployment default/web": deployment("web"),
+		"Namespace shop":         &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "shop"}},
+		" node":                  &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "node"}},
+	} {
+		if got := KeyOf(o).String(); got != want {
+			t.Errorf("got %q, want %q", got, want)
+		}
+	}
+}
+
+func TestEveryKindIsWhatItSays(t *testing.T) {
+	t.Parallel()
+	for _, info := range kinds {
+		o := info.fresh()
+		if KeyOf(o).Kind != info.kind || infoOf(o) != info || kindByName[info.kind] != info {
+			t.Errorf("%s is %s", info.kind, KeyOf(o).Kind)
+		}
+		o.SetName("a")
+		c := info.shallow(o)
+		c.SetName("b")
+		if o.GetName() != "a" || KeyOf(c).Kind != info.kind {
+			t.Errorf("%s: the copy is the original", info.kind)
+		}
+		if _, err := encodeObject(o); err != nil {
+			t.Errorf("%s: %v", info.kind, err)
+		}
+	}
+}
+
+func TestOptionsNeedAClock(t *testing.T) {
+	t.Parallel()
+	if _, err := OpenMemory(Options{}); err == nil || err.Error() != "state options: Now is missing" {
+		t.Errorf("got %v", err)
+	}
+	if _, err := Open(t.TempDir(), Options{}); err == nil {
+		t.Error("no error")
+	}
+}
