@@ -36,8 +36,10 @@ spec:
 func appName(i int) string { return fmt.Sprintf("app%05d", i) }
 
 // flatPath puts all directories beside each other, groupedPath a hundred each.
-func flatPath(i int) string    { return "apps/" + appName(i) + "/deployment.yaml" }
-func groupedPath(i int) string { return fmt.Sprintf("apps/team%03d/%s/deployment.yaml", i/100, appName(i)) }
+func flatPath(i int) string { return "apps/" + appName(i) + "/deployment.yaml" }
+func groupedPath(i int) string {
+	return fmt.Sprintf("apps/team%03d/%s/deployment.yaml", i/100, appName(i))
+}
 
 // BenchmarkOneImage measures a commit that changes one image among n plain
 // directories, beside a full render of the same tree in the same run. CPU time

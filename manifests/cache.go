@@ -25,6 +25,8 @@ type Cache struct {
 	syncing sync.Mutex // held by Sync from start to end
 	nodes   sync.Mutex // guards what views fill in
 
+	inspected inspections
+
 	mu sync.Mutex // guards state, and is never held while rendering
 	state
 }
@@ -115,9 +117,10 @@ func (c *Cache) result(ctx context.Context, s *state, r *root, commit string, w 
 	case Plain:
 		res = renderPlain(s.view, app, r.key.path)
 	case Kustomize:
-		d := &decoder{app: app, root: r.key.path}
-		d.report(Problem{Reason: KustomizeFailed, File: r.key.path, Message: "kustomizations are not rendered yet"})
-		res = d.outcome(nil)
+		res, err = renderKustomize(ctx, kustomizeRuns, s.view, &c.inspected, app, r.key.path, w.background)
+		if err != nil {
+			return outcome{}, false, err
+		}
 	}
 	for i := range res.problems {
 		res.problems[i].Commit = commit

@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"go.yaml.in/yaml/v3"
+	appsv1 "k8s.io/api/apps/v1"
 	sigsyaml "sigs.k8s.io/yaml"
 
 	"github.com/belay-dev/belay/manifests/schema"
@@ -130,20 +131,7 @@ var (
 // syntax reports text that is no YAML, with the line of the file and without
 // the values that parsers quote.
 func (d *decoder) syntax(at place, err error) {
-	text := strings.TrimPrefix(err.Error(), "error converting YAML to JSON: ")
-	line := at.before + 1
-	if m := lineInText.FindStringSubmatchIndex(text); m != nil {
-		if n, convErr := strconv.Atoi(text[m[2]:m[3]]); convErr == nil {
-			line = at.before + n
-			text = text[:m[0]] + "line " + strconv.Itoa(line) + ": " + text[m[1]:]
-		}
-	}
-	text = valueInText.ReplaceAllStringFunc(text, func(s string) string {
-		if strings.HasPrefix(s, "anchor") {
-			return "anchor"
-		}
-		return "`...`"
-	})
+	text, line := syntaxError(err, at.before)
 	d.report(Problem{Reason: Syntax, File: at.file, Line: line, Message: text})
 }
 
@@ -276,6 +264,8 @@ func (d *decoder) complete(obj schema.Object, at place, prefix string, id ID, re
 	if schema.Namespaced(id.Kind) && obj.GetNamespace() == "" {
 		obj.SetNamespace(d.app.Namespace)
 	}
+	dep, ok := obj.(*appsv1.Deployment)
+	noReplicas := ok && dep.Spec.Replicas == nil // before the default hides it
 	obj, faults := schema.Complete(obj)
 	for _, f := range faults {
 		report(Invalid, f.Field, f.Message)
@@ -289,7 +279,8 @@ func (d *decoder) complete(obj schema.Object, at place, prefix string, id ID, re
 		return
 	}
 	o := Object{
-		ID: id, Object: obj, App: d.app.Name, Root: d.root,
+		NoReplicas: noReplicas,
+		ID:         id, Object: obj, App: d.app.Name, Root: d.root,
 		File: at.file, Line: at.line(prefix), Digest: sum, position: len(d.objects),
 	}
 	if id.Kind == "Deployment" {

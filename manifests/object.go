@@ -55,6 +55,9 @@ type Object struct {
 	File   string
 	Line   int
 	Digest string // sha256 of the object's JSON
+	// NoReplicas says of a Deployment that its manifest leaves spec.replicas out:
+	// the scale is somebody else's, and Object's is only the default.
+	NoReplicas bool
 
 	position     int // among the objects of its root
 	selectorLine int // of a Deployment's spec.selector
