@@ -65,7 +65,7 @@ type Object struct {
 
 // same tells whether two objects mean the same to whoever applies them.
 func (o Object) same(p Object) bool {
-	return o.ID == p.ID && o.Digest == p.Digest && o.App == p.App && o.Root == p.Root
+	return o.ID == p.ID && o.Digest == p.Digest && o.NoReplicas == p.NoReplicas && o.App == p.App && o.Root == p.Root
 }
 
 func digest(obj schema.Object) (string, error) {

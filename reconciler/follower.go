@@ -96,7 +96,14 @@ func (l *Loop) sourceError(f *follower, err error) {
 	case err == nil && f.err != nil:
 		l.o.Log.Info().Str("source", f.Name).Msg("recovered")
 	case err != nil && (f.err == nil || f.err.Error() != err.Error()):
-		l.o.Log.Warn().Str("source", f.Name).Err(err).Msg("not synced")
+		line := l.o.Log.Warn().Str("source", f.Name).Err(err)
+		if h, ok := errors.AsType[interface {
+			error
+			Hint() string
+		}](err); ok {
+			line = line.Str("hint", h.Hint())
+		}
+		line.Msg("not synced")
 	}
 	f.err = err
 }
@@ -258,7 +265,7 @@ func (f *follower) render(ctx context.Context, st Step) (Rendered, error) {
 
 // samePlace reports whether two declarations are the same object at the same place.
 func samePlace(a, b manifests.Object) bool {
-	return a.Digest == b.Digest && a.App == b.App && a.Root == b.Root && a.File == b.File && a.Line == b.Line
+	return a.Digest == b.Digest && a.App == b.App && a.Root == b.Root && a.File == b.File && a.Line == b.Line && a.NoReplicas == b.NoReplicas
 }
 
 func keyOf(id manifests.ID) engine.Key {
@@ -267,7 +274,7 @@ func keyOf(id manifests.ID) engine.Key {
 
 // want turns a rendered object into what the plan compares.
 func (f *follower) want(o manifests.Object, commit string) *Desired {
-	d := &Desired{Manifest: o, Source: f.Name, Commit: commit}
+	d := &Desired{Manifest: o, Source: f.Name, Commit: commit, KeepReplicas: o.NoReplicas}
 	if dep, ok := o.Object.(*appsv1.Deployment); ok {
 		d.Template = rollout.Digest(&dep.Spec.Template)
 	}

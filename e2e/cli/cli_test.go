@@ -1,0 +1,220 @@
+package cli
+
+import (
+	"context"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/belay-dev/belay/cmd/belay/verbs"
+)
+
+// TestMain lets the test binary be the command belay.
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){
+		"belay": func() {
+			ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+			context.AfterFunc(ctx, stop)
+			os.Exit(verbs.Run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
+		},
+	})
+}
+
+// needGit skips without git, or fails where CI promised it.
+func needGit(t *testing.T) {
+	t.Helper()
+	if _, err := exec.LookPath("git"); err == nil {
+		return
+	}
+	if os.Getenv("REQUIRE_GIT") != "" {
+		t.Fatal("git is not installed")
+	}
+	t.Skip("git is not installed")
+}
+
+// TestScripts runs the scripts. Besides testscript's own commands they have:
+//
+//	serving            wait until the service answers
+//	normal FILE        hashes, ages, times and temporary names in FILE made equal
+//	eventually CMD...  repeat a command until it succeeds
+func TestScripts(t *testing.T) {
+	t.Parallel()
+	needGit(t)
+	testscript.Run(t, testscript.Params{
+		Dir: "testdata",
+		Setup: func(e *testscript.Env) error {
+			setenv(e.Setenv, e.WorkDir)
+			return nil
+		},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"serving": func(ts *testscript.TestScript, neg bool, args []string) {
+				poll(ts, []string{"belay", "suspend", "--help"}, func() bool {
+					_, err := os.Stat(filepath.Join(ts.Getenv("BELAY_DATA_DIR"), "service.json"))
+					return err == nil
+				})
+			},
+			"normal": func(ts *testscript.TestScript, neg bool, args []string) {
+				text := normal(ts.ReadFile(args[0]))
+				ts.Check(os.WriteFile(ts.MkAbs(args[0]), []byte(text), 0o644))
+			},
+			"eventually": func(ts *testscript.TestScript, neg bool, args []string) {
+				poll(ts, args, func() bool { return ts.Exec(args[0], args[1:]...) == nil })
+			},
+		},
+	})
+}
+
+// setenv gives commands a home of their own, a name for commits and a data directory.
+func setenv(set func(key, value string), dir string) {
+	set("HOME", dir)
+	set("GIT_CONFIG_NOSYSTEM", "1")
+	for _, who := range []string{"AUTHOR", "COMMITTER"} {
+		set("GIT_"+who+"_NAME", "Ann")
+		set("GIT_"+who+"_EMAIL", "ann@example.com")
+	}
+	set("GIT_CONFIG_COUNT", "2")
+	set("GIT_CONFIG_KEY_0", "init.defaultBranch")
+	set("GIT_CONFIG_VALUE_0", "main")
+	set("GIT_CONFIG_KEY_1", "advice.detachedHead")
+	set("GIT_CONFIG_VALUE_1", "false")
+	set("BELAY_DATA_DIR", filepath.Join(dir, "data"))
+}
+
+// patience is how long a script waits for something that must happen.
+const patience = 30 * time.Second
+
+// poll repeats a check, ten times a second, until it holds.
+func poll(ts *testscript.TestScript, what []string, check func() bool) {
+	tick := time.NewTicker(100 * time.Millisecond)
+	defer tick.Stop()
+	for end := time.Now().Add(patience); !check(); <-tick.C {
+		if time.Now().After(end) {
+			ts.Fatalf("%s: not within %s", strings.Join(what, " "), patience)
+		}
+	}
+}
+
+var normalizers = []struct {
+	re *regexp.Regexp
+	to string
+}{
+	{regexp.MustCompile(`/[^ "']*/(script-[a-z0-9_]+|belay-demo-\d+|readme\d*)`), "DIR"},
+	{regexp.MustCompile(`\b(\d+[smhd])+ ago\b`), "AGO"},
+	{regexp.MustCompile(`(\s)(\d+[smhd])+(\s)`), "${1}AGE${3}"},
+	{regexp.MustCompile(`\b[0-9a-f]{7,40}\b`), "HASH"},
+	{regexp.MustCompile(`-[bcdfghjklmnpqrstvwxz2456789]{5,10}-[bcdfghjklmnpqrstvwxz2456789]{5}\b`), "-POD"},
+	{regexp.MustCompile(`process \d+`), "process PID"},
+	{regexp.MustCompile(`kill \d+`), "kill PID"},
+	{regexp.MustCompile(`[ \t]+`), " "},
+	{regexp.MustCompile(` +\n`), "\n"},
+}
+
+// normal makes what differs from run to run equal.
+func normal(s string) string {
+	for _, n := range normalizers {
+		s = n.re.ReplaceAllString(s, n.to)
+	}
+	return s
+}
+
+// TestReadme runs every console block of the README, in order and in one directory: what follows a command is what
+// it must print.
+func TestReadme(t *testing.T) {
+	t.Parallel()
+	needGit(t)
+	readme, err := os.ReadFile("../../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir, err := os.MkdirTemp(t.TempDir(), "readme")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &session{t: t, dir: dir, env: os.Environ()}
+	setenv(func(k, v string) { s.env = append(s.env, k+"="+v) }, dir)
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink(self, filepath.Join(dir, "belay")); err != nil {
+		t.Fatal(err)
+	}
+	s.env = append(s.env, "PATH="+dir+string(os.PathListSeparator)+os.Getenv("PATH"))
+	defer s.stop()
+	blocks := regexp.MustCompile("(?ms)^```console\n(.*?)^```$").FindAllStringSubmatch(string(readme), -1)
+	if len(blocks) < 3 {
+		t.Fatalf("the README has %d console blocks", len(blocks))
+	}
+	for _, b := range blocks {
+		s.block(b[1])
+	}
+}
+
+// session is a shell whose working directory lasts from command to command, as a reader's does.
+type session struct {
+	t       *testing.T
+	dir     string
+	env     []string
+	service *exec.Cmd
+}
+
+// block runs the commands of one block and compares what they print.
+func (s *session) block(text string) {
+	s.t.Helper()
+	for _, part := range strings.Split("\n"+text, "\n$ ")[1:] {
+		command, want, _ := strings.Cut(part, "\n")
+		for strings.HasSuffix(command, "\\") {
+			var more string
+			more, want, _ = strings.Cut(want, "\n")
+			command = strings.TrimSuffix(command, "\\") + more
+		}
+		got := s.run(command)
+		if w, g := normal(strings.TrimSpace(want)), normal(strings.TrimSpace(got)); w != g {
+			s.t.Fatalf("$ %s\nprints\n%s\nthe README says\n%s", command, g, w)
+		}
+	}
+}
+
+// run executes one command; one that ends in & is the service, which lasts until the end.
+func (s *session) run(command string) string {
+	s.t.Helper()
+	if background, ok := strings.CutSuffix(command, " &"); ok {
+		s.service = exec.Command("sh", "-c", "exec "+background)
+		s.service.Dir, s.service.Env = s.dir, s.env
+		if err := s.service.Start(); err != nil {
+			s.t.Fatal(err)
+		}
+		return s.run("until belay status >/dev/null 2>&1 || [ $? = 1 ]; do :; done")
+	}
+	cmd := exec.Command("sh", "-c", command+"\npwd >"+filepath.Join(s.dir, ".pwd"))
+	cmd.Dir, cmd.Env = s.dir, s.env
+	if b, err := os.ReadFile(filepath.Join(s.dir, ".pwd")); err == nil {
+		cmd.Dir = strings.TrimSpace(string(b))
+	}
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		s.t.Fatalf("$ %s\n%s%v", command, out, err)
+	}
+	return string(out)
+}
+
+func (s *session) stop() {
+	if s.service == nil {
+		return
+	}
+	if err := s.service.Process.Signal(os.Interrupt); err != nil {
+		s.t.Errorf("stop the service: %v", err)
+	}
+	if err := s.service.Wait(); err != nil {
+		s.t.Errorf("the service ended with: %v", err)
+	}
+}
+
