@@ -159,6 +159,67 @@ func verifyHead(ctx context.Context, r *reader, h, old plumbing.Hash, known func
 	return false, nil
 }
 
+// verifyClosure checks that what came is whole. Of a first clone it reads the files of the head alone; what is older is
+// verified when it is read.
+func verifyClosure(ctx context.Context, r *reader, h plumbing.Hash, known func(plumbing.Hash) bool) error {
+	data, err := r.bytes(plumbing.CommitObject, h)
+	if err != nil {
+		return err
+	}
+	raw, err := parseCommit(h, data)
+	if err != nil {
+		return err
+	}
+	c := &collector{ctx: ctx, from: r, has: known, seen: map[plumbing.Hash]bool{}}
+	if first := len(raw.parents) == 0 || !known(raw.parents[0]); first {
+		err = c.tree(raw.tree, plumbing.ZeroHash, 0)
+	} else {
+		c.out, err = collect(ctx, r, h, known)
+	}
+	if err != nil {
+		return err
+	}
+	for _, f := range c.out {
+		if !r.has(f.id) {
+			return fmt.Errorf("%w: %s %s", errMissing, f.kind, f.id)
+		}
+	}
+	return nil
+}
+
+// haves lists commits of the mirror for the server to find one that it has as well: the head, its ancestors at growing
+// distances, so that a rewritten branch costs no whole clone, and heads that were left before.
+func haves(r *reader, dir string, head plumbing.Hash) []plumbing.Hash {
+	out := []plumbing.Hash{head}
+	at := head
+	for i, mark := 1, 1; len(out) < 16; i++ {
+		data, err := r.bytes(plumbing.CommitObject, at)
+		if err != nil {
+			break
+		}
+		raw, err := parseCommit(at, data)
+		if err != nil || len(raw.parents) == 0 {
+			break
+		}
+		if at = raw.parents[0]; i == mark {
+			out, mark = append(out, at), mark*2
+		}
+		if i > 4096 {
+			break
+		}
+	}
+	kept, err := listRefs(dir, keepPrefix)
+	if err != nil {
+		return out // they only save work
+	}
+	for _, name := range kept[max(0, len(kept)-16):] {
+		if h, err := toGit(Hash(name)); err == nil && r.has(h) {
+			out = append(out, h)
+		}
+	}
+	return out
+}
+
 // rebuild fetches everything anew into a directory beside a damaged mirror and puts it in its place. Heads that were
 // kept and are still readable are carried over.
 func (m *Mirror) rebuild(ctx context.Context, h plumbing.Hash) error {

@@ -150,6 +150,8 @@ func (l *localRemote) supported(dir string) error {
 	return nil
 }
 
+func (l *localRemote) close() {}
+
 func (l *localRemote) head(context.Context) (plumbing.Hash, error) {
 	dir, err := gitDir(l.path)
 	if err != nil {

@@ -6,10 +6,8 @@ import (
 	"fmt"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"github.com/go-git/go-git/v5/plumbing"
-	"github.com/go-git/go-git/v5/plumbing/format/idxfile"
 	"github.com/rs/zerolog"
 )
 
@@ -31,6 +29,8 @@ type remote interface {
 	head(ctx context.Context) (plumbing.Hash, error)
 	// fetch puts want and everything behind it that is not there into the target.
 	fetch(ctx context.Context, want plumbing.Hash, to *fetchTarget) error
+	// close drops what is kept between polls.
+	close()
 }
 
 // Mirror is the local copy of one branch of one repository: full history, bare, on disk. Safe for concurrent use;
@@ -52,17 +52,14 @@ type Mirror struct {
 // Open opens or makes the mirror in cfg.Dir and verifies what it holds. It does not contact the remote: Poll does. A
 // mirror found damaged is set aside as Dir.bad, and Poll fetches anew.
 func Open(ctx context.Context, cfg Config, log zerolog.Logger) (*Mirror, error) {
-	if cfg.Now == nil {
-		cfg.Now = time.Now
-	}
-	cfg.Limits = cfg.Limits.withDefaults()
+	cfg = cfg.withDefaults()
 	if err := cfg.validate(); err != nil {
 		return nil, err
 	}
 	m := &Mirror{
 		cfg: cfg, log: log.With().Str(logSource, cfg.Name).Logger(),
 		trees: newTreeCache(treeCacheEntries), graph: newGraph(),
-		indexes: &indexes{byPath: map[string]*idxfile.MemoryIndex{}},
+		indexes: &indexes{},
 	}
 	var err error
 	if m.remote, err = newRemote(cfg); err != nil {
@@ -74,16 +71,33 @@ func Open(ctx context.Context, cfg Config, log zerolog.Logger) (*Mirror, error) 
 	return m, nil
 }
 
+// newRemote chooses how the address is read.
 func newRemote(cfg Config) (remote, error) {
 	path, local, err := localPath(cfg.URL)
 	if err != nil {
 		return nil, &Error{Kind: KindInvalid, Op: "open source", Subject: cfg.Name, Err: err}
 	}
-	if !local {
-		return nil, &Error{Kind: KindUnsupported, Op: "open source", Subject: cfg.Name, Err: errorText("only local repositories are read")}
+	if local {
+		return &localRemote{path: path, branch: cfg.Branch, indexes: &indexes{}, limits: cfg.Limits}, nil
 	}
-	return &localRemote{path: path, branch: cfg.Branch, indexes: &indexes{byPath: map[string]*idxfile.MemoryIndex{}}, limits: cfg.Limits}, nil
+	w := &wireRemote{
+		branch: cfg.Branch, limits: cfg.Limits, progress: cfg.Progress,
+		times: timeouts{step: cfg.Timeout, fetch: cfg.FetchTimeout},
+	}
+	web, shell, err := parseRemote(cfg.URL)
+	switch {
+	case err != nil:
+		return nil, err
+	case shell != nil:
+		w.via = &sshCarrier{to: *shell, auth: cfg.Auth, step: cfg.Timeout, now: cfg.Now}
+		return w, nil
+	}
+	w.via, err = newHTTP(web, cfg.Auth, cfg.Timeout, cfg.Now)
+	return w, err
 }
+
+// Close drops the connections kept for the next poll. Snapshots stay usable.
+func (m *Mirror) Close() { m.remote.close() }
 
 // Head returns the newest commit the mirror holds, without looking at the remote; Commit is "" when there is none.
 func (m *Mirror) Head() Head {
@@ -151,7 +165,7 @@ func (m *Mirror) bring(ctx context.Context, dir string, h plumbing.Hash, old Has
 		if left, err = toGit(old); err != nil {
 			return err
 		}
-		target.haves = []plumbing.Hash{left}
+		target.haves = haves(was, dir, left)
 	}
 	if !was.has(h) {
 		if err := m.remote.fetch(ctx, h, target); err != nil {
@@ -165,6 +179,9 @@ func (m *Mirror) bring(ctx context.Context, dir string, h plumbing.Hash, old Has
 	}
 	defer now.Close()
 	linear, err := verifyHead(ctx, now, h, left, was.has, 0)
+	if err == nil {
+		err = verifyClosure(ctx, now, h, was.has)
+	}
 	if err != nil {
 		m.suspect(err)
 		return fmt.Errorf("verify %s: %w", h, err)

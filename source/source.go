@@ -63,16 +63,37 @@ func (l Limits) withDefaults() Limits {
 type Config struct {
 	// Name is the source's name, for messages.
 	Name string
-	// URL is a local path or a file:// address.
+	// URL is a local path or an address: file, http, https, ssh, or user@host:path. It holds no credentials.
 	URL string
 	// Branch is the branch's name without refs/heads/.
 	Branch string
 	// Dir is the directory of the mirror. The mirror owns it, and Dir.new and Dir.bad beside it.
 	Dir string
+	// Auth is what a remote is shown.
+	Auth Auth
 	// Limits bound the repository.
 	Limits Limits
+	// Timeout bounds each step of talking to a remote and every silence; FetchTimeout one whole fetch. Zero takes 30
+	// seconds and 30 minutes.
+	Timeout, FetchTimeout time.Duration
+	// Progress, when not nil, is told how a fetch over the network goes on. It is called often and must not block.
+	Progress func(Progress)
 	// Now is the clock; nil is time.Now.
 	Now func() time.Time
+}
+
+func (c Config) withDefaults() Config {
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	if c.Timeout <= 0 {
+		c.Timeout = 30 * time.Second
+	}
+	if c.FetchTimeout <= 0 {
+		c.FetchTimeout = 30 * time.Minute
+	}
+	c.Limits = c.Limits.withDefaults()
+	return c
 }
 
 func (c Config) validate() error {
