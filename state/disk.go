@@ -255,7 +255,7 @@ func (d *disk) openError(err error) error {
 		e.hint = "stop the other belay, or give this one a data directory of its own"
 	case errors.Is(err, bolterrors.ErrInvalid), errors.Is(err, bolterrors.ErrVersionMismatch):
 		e.Err = fmt.Errorf("%w: %w", ErrForeign, err)
-	case errors.Is(err, bolterrors.ErrChecksum):
+	case errors.Is(err, bolterrors.ErrChecksum), strings.HasPrefix(err.Error(), "file size too small"):
 		e.Err = fmt.Errorf("%w: %w", ErrDamaged, err)
 	}
 	switch {

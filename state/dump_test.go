@@ -44,8 +44,14 @@ func dump(t testing.TB, s *Store) []string {
 	return lines
 }
 
+// tester is what testing's T and rapid's T have in common.
+type tester interface {
+	Helper()
+	Errorf(format string, args ...any)
+}
+
 // checkIndexes finds every value in each index where it belongs, and nothing else there.
-func checkIndexes(t testing.TB, s *Store) {
+func checkIndexes(t tester, s *Store) {
 	t.Helper()
 	s.mu.RLock()
 	defer s.mu.RUnlock()

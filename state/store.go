@@ -78,6 +78,11 @@ type Store struct {
 // read into memory. Versions begin at the end of the lease of the process before: all older ones are expired. The
 // error is an *Error: it wraps ErrLocked, ErrForeign, ErrNewer or ErrDamaged where one of these is the reason.
 func Open(dir string, options Options) (*Store, error) {
+	return openThrough(dir, options, func(d *disk) writer { return d })
+}
+
+// openThrough lets a test put something between the store and its disk.
+func openThrough(dir string, options Options, through func(*disk) writer) (*Store, error) {
 	s, err := newStore(options)
 	if err != nil {
 		return nil, err
@@ -94,7 +99,7 @@ func Open(dir string, options Options) (*Store, error) {
 		return nil, errors.Join(err, d.close())
 	}
 	s.startAt(start)
-	s.disk = startCommitter(d, start, s.options.RetryDisk)
+	s.disk = startCommitter(through(d), start, s.options.RetryDisk)
 	if err := s.begin(); err != nil {
 		return nil, errors.Join(err, s.Close())
 	}
