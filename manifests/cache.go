@@ -8,8 +8,9 @@ import (
 )
 
 // Blobs keeps rendered results between runs of the program. What Put stored,
-// Get returns; a blob that is gone or damaged is only rendered again. Both may
-// be called from several goroutines.
+// Get returns; a blob that is gone or damaged is only rendered again, so Put
+// need not last. Put of an empty value removes. Both may be called from several
+// goroutines.
 type Blobs interface {
 	Get(key string) ([]byte, bool)
 	Put(key string, value []byte) error
@@ -19,8 +20,9 @@ type Blobs interface {
 // from commit to commit by rendering only roots whose inputs differ. It is safe
 // for concurrent use; a Sync waits for the one before it.
 type Cache struct {
-	apps []App
-	opts Options
+	apps    []App
+	opts    Options
+	version string // of the rendering
 
 	syncing sync.Mutex // held by Sync from start to end
 	nodes   sync.Mutex // guards what views fill in
@@ -44,7 +46,7 @@ type Options struct {
 // NewCache returns an empty cache for the apps of one source, in the order of
 // the configuration. Before the first Sync it holds nothing.
 func NewCache(apps []App, opts Options) *Cache {
-	return &Cache{apps: append([]App(nil), apps...), opts: opts, state: newState()}
+	return &Cache{apps: append([]App(nil), apps...), opts: opts, version: renderVersion(), state: newState()}
 }
 
 // Sync moves the cache to a tree and returns what changed since the last Sync
@@ -73,29 +75,28 @@ type work struct {
 }
 
 func (c *Cache) sync(ctx context.Context, s *state, tree Tree, commit string, w work) (Update, error) {
-	if err := c.move(s, tree, commit); err != nil {
+	gone, err := c.move(s, tree, commit)
+	if err != nil {
 		return Update{}, fmt.Errorf("commit %s: %w", short(commit), err)
+	}
+	if w.keep {
+		for _, key := range gone {
+			c.forget(key)
+		}
+		c.remember(s)
 	}
 	rendered := 0
 	for _, key := range sorted(s.pending) {
 		if err := ctx.Err(); err != nil {
 			return Update{}, err
 		}
-		r := s.roots[key]
-		res, fresh, err := c.result(ctx, s, r, commit, w)
+		fresh, affected, err := c.renew(ctx, s, key, commit, w)
 		if err != nil {
 			return Update{}, err
 		}
 		if fresh {
 			rendered++
 		}
-		c.mu.Lock()
-		affected := s.install(c.apps, key, res, commit)
-		delete(s.pending, key)
-		if res.retry {
-			s.again[key] = struct{}{}
-		}
-		c.mu.Unlock()
 		if w.publish != nil {
 			for _, k := range affected {
 				if u, changed := s.changedRoot(k, c.apps); changed {
@@ -109,23 +110,62 @@ func (c *Cache) sync(ctx context.Context, s *state, tree Tree, commit string, w 
 	return s.finish(c.apps, commit, rendered), nil
 }
 
-// result renders a root, or takes its result from the blobs when everything
-// that it depends on is the same.
-func (c *Cache) result(ctx context.Context, s *state, r *root, commit string, w work) (res outcome, fresh bool, err error) {
+// renew brings one root to the state's tree: from its record when that holds,
+// else by rendering.
+func (c *Cache) renew(ctx context.Context, s *state, key rootKey, commit string, w work) (fresh bool, affected []rootKey, err error) {
+	var before []Object
+	if r := s.roots[key]; r.deps == nil && r.raw == nil {
+		holds, old, err := c.recall(s, key)
+		if err != nil {
+			return false, nil, fmt.Errorf("commit %s: %w", short(commit), err)
+		}
+		if holds {
+			c.mu.Lock()
+			delete(s.pending, key)
+			c.mu.Unlock()
+			return false, []rootKey{key}, nil
+		}
+		before = old
+	}
+	res, err := c.render(ctx, s, s.roots[key], commit, w)
+	if err != nil {
+		return false, nil, err
+	}
+	if before != nil && !res.blocked() {
+		res.problems = append(res.problems, stamped(renderChanges(c.apps[key.app], before, res.objects), commit)...)
+	}
+	c.mu.Lock()
+	affected = s.install(c.apps, key, res, commit)
+	delete(s.pending, key)
+	if res.retry {
+		s.again[key] = struct{}{}
+	}
+	r := s.roots[key]
+	c.mu.Unlock()
+	if w.keep {
+		c.save(r)
+	}
+	return true, affected, nil
+}
+
+// render renders a root anew.
+func (c *Cache) render(ctx context.Context, s *state, r *root, commit string, w work) (res outcome, err error) {
 	app := c.apps[r.key.app]
 	switch r.kind {
 	case Plain:
 		res = renderPlain(s.view, app, r.key.path)
 	case Kustomize:
 		res, err = renderKustomize(ctx, kustomizeRuns, s.view, &c.inspected, app, r.key.path, w.background)
-		if err != nil {
-			return outcome{}, false, err
-		}
 	}
-	for i := range res.problems {
-		res.problems[i].Commit = commit
+	res.problems = stamped(res.problems, commit)
+	return res, err
+}
+
+func stamped(problems []Problem, commit string) []Problem {
+	for i := range problems {
+		problems[i].Commit = commit
 	}
-	return res, true, ctx.Err()
+	return problems
 }
 
 // Roots returns all roots with their current results, in the order of apps and
@@ -168,6 +208,24 @@ func (c *Cache) Problems() []Problem {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.state.problems(c.apps)
+}
+
+// Stale tells whether something of an app could not be rendered at the newest
+// commit, so that an object which is missing from it may still be meant to be.
+func (c *Cache) Stale(app string) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for i := range c.state.apps {
+		if c.apps[i].Name == app && blocking(c.state.apps[i].problems) {
+			return true
+		}
+	}
+	for key := range c.troubled {
+		if c.apps[key.app].Name == app && c.roots[key].stale {
+			return true
+		}
+	}
+	return false
 }
 
 // Commit returns the commit the cache is at, empty before the first Sync.

@@ -7,19 +7,18 @@ import (
 )
 
 // move brings the state to another tree: it finds what differs, the roots that
-// exist there, and which of them have to be rendered. It changes nothing when
-// the tree cannot be read.
-func (c *Cache) move(s *state, tree Tree, commit string) error {
+// exist there, which of them have to be rendered, and which are gone. It changes
+// nothing when the tree cannot be read.
+func (c *Cache) move(s *state, tree Tree, commit string) (gone []rootKey, err error) {
 	var next *view
 	dirty := &changes{keys: map[string]struct{}{}, structural: true}
-	var err error
 	if s.view == nil {
 		next, err = newView(tree, &c.nodes)
 	} else {
 		next, dirty, err = s.view.advance(tree)
 	}
 	if err != nil {
-		return err
+		return nil, err
 	}
 	for key := range dirty.keys {
 		if _, ok := s.discovery[key]; ok {
@@ -31,13 +30,22 @@ func (c *Cache) move(s *state, tree Tree, commit string) error {
 		for _, app := range c.apps {
 			d, err := discover(next, app)
 			if err != nil {
-				return fmt.Errorf("app %s: %w", app.Name, err)
+				return nil, fmt.Errorf("app %s: %w", app.Name, err)
 			}
 			found = append(found, d)
 		}
 	}
+	var unseen map[rootKey]*root
+	if s.view == nil {
+		unseen = c.unseenRoots(found)
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	for key, r := range unseen {
+		s.touch(key)
+		s.roots[key] = r
+		s.reclaim(key, nil, r.raw)
+	}
 	s.commit, s.view = commit, next
 	for key := range dirty.keys {
 		for root := range s.users[key] {
@@ -49,14 +57,14 @@ func (c *Cache) move(s *state, tree Tree, commit string) error {
 	}
 	clear(s.again)
 	if dirty.structural {
-		s.adopt(c.apps, found, commit)
+		gone = s.adopt(c.apps, found, commit)
 	}
-	return nil
+	return gone, nil
 }
 
 // adopt takes over the set of roots that was found.
-func (s *state) adopt(apps []App, found []discovered, commit string) {
-	s.discovery = map[string]struct{}{}
+func (s *state) adopt(apps []App, found []discovered, commit string) (gone []rootKey) {
+	s.discovery, s.rediscovered = map[string]struct{}{}, true
 	old := s.apps
 	s.apps = make([]appState, len(apps))
 	exists := map[rootKey]RootKind{}
@@ -89,6 +97,7 @@ func (s *state) adopt(apps []App, found []discovered, commit string) {
 			continue
 		}
 		s.drop(apps, key)
+		gone = append(gone, key)
 	}
 	for key, kind := range exists {
 		switch r := s.roots[key]; {
@@ -106,6 +115,7 @@ func (s *state) adopt(apps []App, found []discovered, commit string) {
 			s.pending[key] = struct{}{}
 		}
 	}
+	return gone
 }
 
 // firstSeen keeps the commit at which a problem that still exists came up.

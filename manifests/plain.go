@@ -16,8 +16,10 @@ type outcome struct {
 	retry    bool // a problem may pass by itself
 }
 
-func (o outcome) blocked() bool {
-	for _, p := range o.problems {
+func (o outcome) blocked() bool { return blocking(o.problems) }
+
+func blocking(problems []Problem) bool {
+	for _, p := range problems {
 		if p.Reason.Blocks() {
 			return true
 		}

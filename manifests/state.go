@@ -58,18 +58,20 @@ type touched struct {
 
 // state is all that a Cache knows at one commit.
 type state struct {
-	commit    string
-	view      *view
-	roots     map[rootKey]*root
-	apps      []appState
-	discovery map[string]struct{}             // keys that the set of roots depends on
-	users     map[string]map[rootKey]struct{} // dependency key → roots
-	claims    map[ID][]claim                  // first owns
-	troubled  map[rootKey]struct{}            // roots with problems
-	pending   map[rootKey]struct{}            // still to be rendered
-	again     map[rootKey]struct{}            // to be rendered again by the next sync
-	touched   map[rootKey]touched
-	scratch   bool // a copy for one preview: users is shared and left alone
+	commit       string
+	view         *view
+	roots        map[rootKey]*root
+	apps         []appState
+	discovery    map[string]struct{}             // keys that the set of roots depends on
+	users        map[string]map[rootKey]struct{} // dependency key → roots
+	claims       map[ID][]claim                  // first owns
+	troubled     map[rootKey]struct{}            // roots with problems
+	pending      map[rootKey]struct{}            // still to be rendered
+	again        map[rootKey]struct{}            // to be rendered again by the next sync
+	touched      map[rootKey]touched
+	rediscovered bool               // the set of roots may differ from remembered
+	remembered   [][]rememberedRoot // the sets of roots last kept, by app
+	scratch      bool               // a copy for one preview: users is shared and left alone
 }
 
 // appState is what concerns a whole app.

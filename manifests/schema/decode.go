@@ -145,3 +145,18 @@ func strictFault(err error) Fault {
 	}
 	return f
 }
+
+// Restore reads the JSON of an object that Complete returned before: nothing is
+// defaulted or checked again.
+func Restore(kind string, data []byte) (Object, error) {
+	for gvk, create := range typed {
+		if gvk.Kind == kind {
+			obj := create()
+			if err := kjson.UnmarshalCaseSensitivePreserveInts(data, obj); err != nil {
+				return nil, fmt.Errorf("restore %s: %w", kind, err)
+			}
+			return obj, nil
+		}
+	}
+	return nil, fmt.Errorf("restore %s: no such kind", kind)
+}
