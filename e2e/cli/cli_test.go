@@ -1,31 +1,24 @@
 package cli
 
 import (
-	"context"
+	"net/http"
 	"os"
 	"os/exec"
-	"os/signal"
 	"path/filepath"
 	"regexp"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"github.com/belay-dev/belay/cmd/belay/app"
 	"github.com/belay-dev/belay/cmd/belay/verbs"
 )
 
 // TestMain lets the test binary be the command belay.
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){
-		"belay": func() {
-			ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-			context.AfterFunc(ctx, stop)
-			os.Exit(verbs.Run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
-		},
-	})
+	testscript.Main(m, map[string]func(){"belay": func() { os.Exit(verbs.Main()) }})
 }
 
 // needGit skips without git, or fails where CI promised it.
@@ -43,6 +36,7 @@ func needGit(t *testing.T) {
 // TestScripts runs the scripts. Besides testscript's own commands they have:
 //
 //	serving            wait until the service answers
+//	healthy            the health checks answer
 //	normal FILE        hashes, ages, times and temporary names in FILE made equal
 //	eventually CMD...  repeat a command until it succeeds
 func TestScripts(t *testing.T) {
@@ -60,6 +54,18 @@ func TestScripts(t *testing.T) {
 					_, err := os.Stat(filepath.Join(ts.Getenv("BELAY_DATA_DIR"), "service.json"))
 					return err == nil
 				})
+			},
+			"healthy": func(ts *testscript.TestScript, neg bool, args []string) {
+				service, err := app.ReadService(ts.Getenv("BELAY_DATA_DIR"))
+				ts.Check(err)
+				for _, path := range []string{"livez", "readyz", "healthz"} {
+					res, err := http.Get("http://" + service.Address + "/" + path)
+					ts.Check(err)
+					ts.Check(res.Body.Close())
+					if res.StatusCode != http.StatusOK {
+						ts.Fatalf("/%s answers %s", path, res.Status)
+					}
+				}
 			},
 			"normal": func(ts *testscript.TestScript, neg bool, args []string) {
 				text := normal(ts.ReadFile(args[0]))
@@ -108,9 +114,10 @@ var normalizers = []struct {
 }{
 	{regexp.MustCompile(`/[^ "']*/(script-[a-z0-9_]+|belay-demo-\d+|readme\d*)`), "DIR"},
 	{regexp.MustCompile(`\b(\d+[smhd])+ ago\b`), "AGO"},
-	{regexp.MustCompile(`(\s)(\d+[smhd])+(\s)`), "${1}AGE${3}"},
+	{regexp.MustCompile(`(\s)(\d+[smhd])+(\s|$)`), "${1}AGE${3}"},
 	{regexp.MustCompile(`\b[0-9a-f]{7,40}\b`), "HASH"},
 	{regexp.MustCompile(`-[bcdfghjklmnpqrstvwxz2456789]{5,10}-[bcdfghjklmnpqrstvwxz2456789]{5}\b`), "-POD"},
+	{regexp.MustCompile(`ErrImagePull|ImagePullBackOff`), "PULL"},
 	{regexp.MustCompile(`process \d+`), "process PID"},
 	{regexp.MustCompile(`kill \d+`), "kill PID"},
 	{regexp.MustCompile(`[ \t]+`), " "},
@@ -176,6 +183,10 @@ func (s *session) block(text string) {
 			more, want, _ = strings.Cut(want, "\n")
 			command = strings.TrimSuffix(command, "\\") + more
 		}
+		if strings.Contains(command, "<<'EOF'") {
+			body, rest, _ := strings.Cut("\n"+want+"\n", "\nEOF\n")
+			command, want = command+body+"\nEOF", rest
+		}
 		got := s.run(command)
 		if w, g := normal(strings.TrimSpace(want)), normal(strings.TrimSpace(got)); w != g {
 			s.t.Fatalf("$ %s\nprints\n%s\nthe README says\n%s", command, g, w)
@@ -217,4 +228,3 @@ func (s *session) stop() {
 		s.t.Errorf("the service ended with: %v", err)
 	}
 }
-

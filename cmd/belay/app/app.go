@@ -4,9 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
-	"net/http"
-	"os"
 	"path/filepath"
 	"sync"
 	"time"
@@ -16,7 +13,6 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
-	"github.com/belay-dev/belay/cmd/belay/control"
 	"github.com/belay-dev/belay/manifests"
 	"github.com/belay-dev/belay/reconciler"
 	"github.com/belay-dev/belay/reconciler/controller"
@@ -74,7 +70,7 @@ func (a *App) Run(ctx context.Context) (err error) {
 
 	parts := a.wire(store)
 	defer func() { err = errors.Join(err, parts.close()) }()
-	listener, err := a.listen()
+	listeners, err := a.listen()
 	if err != nil {
 		return err
 	}
@@ -98,7 +94,7 @@ func (a *App) Run(ctx context.Context) (err error) {
 		start("trigger", func(ctx context.Context) error { t.Run(ctx); return nil })
 	}
 	start("sync loop", parts.loop.Run)
-	start("control", func(ctx context.Context) error { return a.serve(ctx, listener, parts, store) })
+	start("control", func(ctx context.Context) error { return a.serve(ctx, listeners, parts, store) })
 
 	<-run.Done()
 	a.log.Info().Msg("stopping")
@@ -177,68 +173,3 @@ type ticker struct{ *trigger.Trigger }
 
 // Done sets when the next look is due.
 func (t ticker) Done(error) { t.Trigger.Done() }
-
-// maxSocketPath is how long the address of a unix socket may be on every system.
-const maxSocketPath = 100
-
-// listen opens the socket of Belay's own API: in the data directory, or, where that path is too long for a socket,
-// in a private directory of its own. What a killed service left is replaced: the data directory's lock is held.
-func (a *App) listen() (net.Listener, error) {
-	name := filepath.Join(a.dir, "belay.sock")
-	if len(name) > maxSocketPath {
-		dir, err := os.MkdirTemp("", "belay-")
-		if err != nil {
-			return nil, fmt.Errorf("listen: %w", err)
-		}
-		name = filepath.Join(dir, "belay.sock")
-	}
-	if err := os.Remove(name); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return nil, fmt.Errorf("listen: %w", err)
-	}
-	l, err := net.Listen("unix", name)
-	if err != nil {
-		return nil, fmt.Errorf("listen: %w", err)
-	}
-	if err := os.Chmod(name, 0o600); err != nil {
-		return nil, errors.Join(fmt.Errorf("listen: %w", err), l.Close())
-	}
-	return l, nil
-}
-
-// stopGrace is how long requests may go on after the service was told to stop.
-const stopGrace = 2 * time.Second
-
-// serve answers on the socket until ctx ends. The service is announced while it answers.
-func (a *App) serve(ctx context.Context, l net.Listener, p parts, store *state.Store) error {
-	server := &http.Server{
-		Handler: control.Handler(
-			&reader{store: store, engine: p.engine, loop: p.loop},
-			&operator{store: store, loop: p.loop, sources: p.sources},
-		),
-		BaseContext:       func(net.Listener) context.Context { return ctx },
-		ReadHeaderTimeout: 10 * time.Second,
-	}
-	served := make(chan error, 1)
-	var wg sync.WaitGroup
-	defer wg.Wait()
-	wg.Go(func() { served <- server.Serve(l) })
-	if err := WriteService(a.dir, Service{PID: os.Getpid(), Socket: l.Addr().String()}); err != nil {
-		return errors.Join(err, server.Close())
-	}
-	close(a.ready)
-	select {
-	case err := <-served:
-		return errors.Join(err, RemoveService(a.dir))
-	case <-ctx.Done():
-	}
-	err := RemoveService(a.dir)
-	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopGrace)
-	defer cancel()
-	if server.Shutdown(grace) != nil {
-		err = errors.Join(err, server.Close())
-	}
-	if dir := filepath.Dir(l.Addr().String()); dir != a.dir {
-		err = errors.Join(err, os.Remove(dir))
-	}
-	return err
-}

@@ -23,6 +23,8 @@ type Config struct {
 	// Simulate says how simulated pods behave: IMAGE=missing, IMAGE=crash, IMAGE=unready, delay=DURATION,
 	// as simulated.Parse reads them.
 	Simulate []string `yaml:"simulate"`
+	// Listen is a TCP address, host:port, for health checks over HTTP; empty: none.
+	Listen string `yaml:"listen"`
 }
 
 // SourceConfig is one branch of one repository.
@@ -110,6 +112,7 @@ type Flags struct {
 	Interval  time.Duration
 	Runtime   string
 	Simulate  []string
+	Listen    string
 }
 
 // ReadConfig returns the configuration to serve: of a file, or of one repository given by flags, never of both.
@@ -135,6 +138,7 @@ func ReadConfig(file string, f Flags) (Config, error) {
 		c.Runtime = Runtime(f.Runtime)
 	}
 	c.Simulate = append(c.Simulate, f.Simulate...)
+	c.Listen = orDefault(f.Listen, c.Listen)
 	return c, c.Validate()
 }
 
@@ -184,7 +188,7 @@ func FromFlags(f Flags) (Config, error) {
 	c := DefaultConfig()
 	c.Sources = []SourceConfig{s}
 	c.Runtime = orDefault(Runtime(f.Runtime), c.Runtime)
-	c.Simulate = f.Simulate
+	c.Simulate, c.Listen = f.Simulate, f.Listen
 
 	problems := c.problems()
 	for i, p := range problems {

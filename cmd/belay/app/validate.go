@@ -2,6 +2,7 @@ package app
 
 import (
 	"github.com/belay-dev/belay/reconciler/node/simulated"
+	"net"
 
 	"fmt"
 	"net/url"
@@ -34,7 +35,18 @@ func (c Config) problems() []Problem {
 			v.add(fmt.Sprintf("simulate[%d]", i), "%s", strings.TrimPrefix(err.Error(), "simulate "))
 		}
 	}
+	v.listen(c.Listen)
 	return v.problems
+}
+
+func (v *validator) listen(address string) {
+	if address == "" {
+		return
+	}
+	if _, port, err := net.SplitHostPort(address); err != nil || port == "" {
+		v.add("listen", "%q is not host:port", address)
+		v.hint("for example 127.0.0.1:7443")
+	}
 }
 
 // validator collects problems; it knows keys, not lines.

@@ -3,7 +3,6 @@ package app
 import (
 	"strings"
 	"testing"
-
 )
 
 func TestAddresses(t *testing.T) {

@@ -82,11 +82,11 @@ func (e *env) runDemo(ctx context.Context, exit bool) (err error) {
 	if exit {
 		return nil
 	}
-	d.say("%s", "\nBelay goes on serving until you press Ctrl-C. Try, in another terminal:\n" +
-		"  export BELAY_DATA_DIR=" + d.data() + "\n" +
-		"  belay status\n  belay history deploy/mediawiki\n  belay get pods\n  belay plan deploy/mediawiki --replicas 4\n" +
-		"or push something yourself:\n" +
-		"  cd " + d.clone() + "\n  git commit --allow-empty -m hello && git push\n")
+	d.say("%s", "\nBelay goes on serving until you press Ctrl-C. Try, in another terminal:\n"+
+		"  export BELAY_DATA_DIR="+d.data()+"\n"+
+		"  belay status\n  belay history deploy/mediawiki\n  belay get pods\n  belay plan deploy/mediawiki --replicas 4\n"+
+		"or push something yourself:\n"+
+		"  cd "+d.clone()+"\n  git commit --allow-empty -m hello && git push\n")
 	<-ctx.Done()
 	return nil
 }

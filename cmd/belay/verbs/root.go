@@ -3,6 +3,9 @@ package verbs
 import (
 	"context"
 	"io"
+	"os"
+	"os/signal"
+	"syscall"
 	"time"
 
 	"github.com/mattn/go-isatty"
@@ -18,6 +21,15 @@ type env struct {
 	out, err io.Writer
 	now      func() time.Time
 	dataDir  string // flag
+}
+
+// Main executes the process's own command line. The first interrupt or termination signal stops it cleanly; the second
+// one is not caught, so that it ends a stop that takes too long.
+func Main() int {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	context.AfterFunc(ctx, stop)
+	return Run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr)
 }
 
 // Run executes one command line and returns its exit status. Errors are printed to stderr as `belay: …`, with a

@@ -39,6 +39,7 @@ func (e *env) serve() *cobra.Command {
 	flags.StringVarP(&f.Namespace, "namespace", "n", "", "namespace for objects of --repo that name none (default default)")
 	flags.DurationVar(&f.Interval, "interval", 0, "how often to look at --repo (default 15s)")
 	flags.StringVar(&f.Runtime, "runtime", "", "what runs the pods: auto or simulated (default auto)")
+	flags.StringVar(&f.Listen, "listen", "", "host:port for health checks over HTTP (default none)")
 	flags.StringArrayVar(&f.Simulate, "simulate", nil, "how simulated pods behave: IMAGE=missing|crash|unready or delay=DURATION; repeatable")
 	return cmd
 }

@@ -33,7 +33,11 @@ func (e *env) sync() *cobra.Command {
 				defer cancel()
 			}
 			res, err := ask(e, func(c *control.Client) (control.SyncResult, error) {
-				return c.Sync(ctx, r, func(row control.Row) { fmt.Fprintln(e.out, rowLine(row)) })
+				return c.Sync(ctx, r, func(row control.Row) {
+					if isTerminal(e.out) {
+						fmt.Fprintln(e.out, rowLine(row))
+					}
+				})
 			})
 			if errors.Is(err, context.DeadlineExceeded) {
 				err = fmt.Errorf("not ended after %s", timeout)

@@ -1,0 +1,135 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/belay-dev/belay/cmd/belay/control"
+	"github.com/belay-dev/belay/state"
+)
+
+// maxSocketPath is how long the address of a unix socket may be on every system.
+const maxSocketPath = 100
+
+// stopGrace is how long requests may go on after the service was told to stop.
+const stopGrace = 2 * time.Second
+
+// listeners are where the service answers.
+type listeners struct {
+	socket  net.Listener // Belay's own API
+	private string       // directory made for the socket alone; empty: it is in the data directory
+	health  net.Listener // nil: none configured
+}
+
+// listen opens the socket of Belay's own API: in the data directory, or, where that path is too long for a socket,
+// in a private directory of its own. What a killed service left is replaced: the data directory's lock is held.
+func (a *App) listen() (listeners, error) {
+	var ls listeners
+	name := filepath.Join(a.dir, "belay.sock")
+	if len(name) > maxSocketPath {
+		dir, err := os.MkdirTemp("", "belay-")
+		if err != nil {
+			return ls, fmt.Errorf("listen: %w", err)
+		}
+		ls.private, name = dir, filepath.Join(dir, "belay.sock")
+	}
+	if err := os.Remove(name); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return ls, fmt.Errorf("listen: %w", err)
+	}
+	l, err := net.Listen("unix", name)
+	if err != nil {
+		return ls, fmt.Errorf("listen: %w", err)
+	}
+	ls.socket = l
+	if err := os.Chmod(name, 0o600); err != nil {
+		return ls, errors.Join(fmt.Errorf("listen: %w", err), ls.close())
+	}
+	if a.config.Listen == "" {
+		return ls, nil
+	}
+	if ls.health, err = net.Listen("tcp", a.config.Listen); err != nil {
+		return ls, errors.Join(&hinted{fmt.Errorf("listen: %w", err), "choose another address with --listen"}, ls.close())
+	}
+	return ls, nil
+}
+
+func (ls listeners) close() error {
+	var err error
+	for _, l := range []net.Listener{ls.socket, ls.health} {
+		if l != nil {
+			err = errors.Join(err, l.Close())
+		}
+	}
+	if ls.private != "" {
+		err = errors.Join(err, os.RemoveAll(ls.private))
+	}
+	return err
+}
+
+// serve answers until ctx ends. The service is announced while it answers.
+func (a *App) serve(ctx context.Context, ls listeners, p parts, store *state.Store) error {
+	own := &http.Server{
+		Handler: control.Handler(
+			&reader{store: store, engine: p.engine, loop: p.loop},
+			&operator{store: store, loop: p.loop, sources: p.sources},
+		),
+		BaseContext:       func(net.Listener) context.Context { return ctx },
+		ReadHeaderTimeout: 10 * time.Second,
+	}
+	servers := []*http.Server{own}
+	served := make(chan error, 2)
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	wg.Go(func() { served <- own.Serve(ls.socket) })
+	s := Service{PID: os.Getpid(), Socket: ls.socket.Addr().String()}
+	if ls.health != nil {
+		s.Address = ls.health.Addr().String()
+		health := &http.Server{Handler: healthHandler(store), ReadTimeout: 10 * time.Second, WriteTimeout: 10 * time.Second}
+		servers = append(servers, health)
+		wg.Go(func() { served <- health.Serve(ls.health) })
+	}
+	err := WriteService(a.dir, s)
+	if err == nil {
+		close(a.ready)
+		select {
+		case err = <-served:
+		case <-ctx.Done():
+		}
+	}
+	err = errors.Join(err, RemoveService(a.dir))
+	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopGrace)
+	defer cancel()
+	for _, server := range servers {
+		if server.Shutdown(grace) != nil {
+			err = errors.Join(err, server.Close())
+		}
+	}
+	if ls.private != "" {
+		err = errors.Join(err, os.RemoveAll(ls.private))
+	}
+	return err
+}
+
+// healthHandler answers whether the process lives, and whether it can make anything durable.
+func healthHandler(store *state.Store) http.Handler {
+	mux := http.NewServeMux()
+	live := func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "ok") } // the client is gone: nobody to tell
+	mux.HandleFunc("GET /livez", live)
+	mux.HandleFunc("GET /healthz", live)
+	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, r *http.Request) {
+		if err := store.DiskError(); err != nil {
+			http.Error(w, err.Error(), http.StatusServiceUnavailable)
+			return
+		}
+		live(w, r)
+	})
+	return mux
+}
