@@ -178,6 +178,27 @@ func TestRetriesWithBackOff(t *testing.T) {
 	})
 }
 
+// TestSuccessEndsTheBackOff has a key fail, work, and fail again.
+func TestSuccessEndsTheBackOff(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, 0)
+		b.create("a")
+		n := 0
+		b.run(b.config(func(_ context.Context, _ state.Key, now time.Time) (time.Time, error) {
+			n++
+			switch n {
+			case 3:
+				return now.Add(time.Minute), nil
+			case 5:
+				return time.Time{}, nil
+			}
+			return time.Time{}, errors.New("no")
+		}))
+		wait(time.Hour)
+		b.expect("a +0s", "a +5ms", "a +15ms", "a +1m0.015s", "a +1m0.02s")
+	})
+}
+
 func TestGivesUpUntilTheNextChange(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t, 0)

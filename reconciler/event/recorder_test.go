@@ -110,6 +110,9 @@ func TestRecorderCounts(t *testing.T) {
 	// Another component's Events are its own.
 	say(NewRecorder(store, "kubelet", c.now), "up")
 	expect("default/web x3 12:00:00-12:03:00 up", "default/web x1 12:02:00-12:02:00 down", "default/web x1 12:04:00-12:04:00 up")
+	say(NewRecorder(store, "kubelet", c.now, Host("belay")), "up")
+	expect("default/web x3 12:00:00-12:03:00 up", "default/web x1 12:02:00-12:02:00 down", "default/web x1 12:04:00-12:04:00 up",
+		"default/web x1 12:05:00-12:05:00 up")
 
 	// One that expired comes again, and its count goes on.
 	for _, e := range state.List[*corev1.Event](store, "") {
@@ -119,22 +122,22 @@ func TestRecorderCounts(t *testing.T) {
 	}
 	say(r, "up")
 	say(r, "up")
-	expect("default/web x5 12:00:00-12:06:00 up")
+	expect("default/web x5 12:00:00-12:07:00 up")
 
 	// The tenth distinct message, and each after it, is folded into one Event: up and down count.
 	for i := range 9 {
 		say(r, fmt.Sprint("m", i))
 	}
 	got := list(store)
-	if want := "default/web x1 12:13:00-12:13:00 m6"; got[len(got)-2] != want {
+	if want := "default/web x1 12:14:00-12:14:00 m6"; got[len(got)-2] != want {
 		t.Errorf("got %q, want %q", got[len(got)-2], want)
 	}
-	if want := "default/web x2 12:14:00-12:15:00 (combined from similar events): m8"; got[len(got)-1] != want {
+	if want := "default/web x2 12:15:00-12:16:00 (combined from similar events): m8"; got[len(got)-1] != want {
 		t.Errorf("got %q, want %q", got[len(got)-1], want)
 	}
 	say(NewRecorder(store, "deployment-controller", c.now), "m9")
 	got = list(store)
-	if want := "default/web x3 12:14:00-12:16:00 (combined from similar events): m9"; got[len(got)-1] != want {
+	if want := "default/web x3 12:15:00-12:17:00 (combined from similar events): m9"; got[len(got)-1] != want {
 		t.Errorf("got %q, want %q", got[len(got)-1], want)
 	}
 }

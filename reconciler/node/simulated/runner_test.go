@@ -144,6 +144,23 @@ func TestImagesAreShared(t *testing.T) {
 	}
 }
 
+// TestAdoptTwins has two pods claim one address.
+func TestAdoptTwins(t *testing.T) {
+	t.Parallel()
+	a, b := named("a", "web"), named("b", "web")
+	for _, p := range []*corev1.Pod{a, b} {
+		at := second(arrival)
+		p.Status.StartTime, p.Status.PodIP = &at, "10.64.0.1"
+	}
+	r := New(Options{})
+	r.Adopt([]*corev1.Pod{a, b})
+	live(t, r, a, arrival)
+	live(t, r, b, arrival)
+	if a.Status.PodIP != "10.64.0.1" || b.Status.PodIP == "10.64.0.1" {
+		t.Errorf("a has %s, b has %s", a.Status.PodIP, b.Status.PodIP)
+	}
+}
+
 // TestAdoptChangesNothing restarts Belay at any moment in the life of a pod: nothing that is so changes.
 func TestAdoptChangesNothing(t *testing.T) {
 	t.Parallel()

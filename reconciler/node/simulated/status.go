@@ -47,7 +47,7 @@ func Status(pod *corev1.Pod, options Options, memory Memory, now time.Time) (sta
 	status.InitContainerStatuses = l.initContainers()
 	status.ContainerStatuses = l.containers()
 	status.Phase = corev1.PodPending
-	if l.initialized && allStarted(status.ContainerStatuses) {
+	if allStarted(status.ContainerStatuses) {
 		status.Phase = corev1.PodRunning
 	}
 	status.Conditions = conditions(pod, status, l.incomplete, now)

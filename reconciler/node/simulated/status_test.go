@@ -9,7 +9,6 @@ import (
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"pgregory.net/rapid"
 )
 
 // arrival is not a whole second: nothing may be lost by the times of objects.
@@ -123,6 +122,18 @@ func TestWalk(t *testing.T) {
   spec.containers{a} Normal Started Container started
 2.2s Running a=Running Ready=False@00
 15.2s Running a=Running/ready Ready=True@15
+`},
+		{name: "the startup probe takes longer", pod: pod("web:1"), edit: func(p *corev1.Pod) {
+			p.Spec.Containers[0].ImagePullPolicy = corev1.PullNever
+			p.Spec.Containers[0].StartupProbe = &corev1.Probe{InitialDelaySeconds: 9}
+			p.Spec.Containers[0].ReadinessProbe = &corev1.Probe{InitialDelaySeconds: 5}
+		}, want: `
+0s Pending a=ContainerCreating Ready=False@00
+200ms Running a=Running Ready=False@00
+  spec.containers{a} Normal Pulled Container image "web:1" already present on machine and can be accessed by the pod
+  spec.containers{a} Normal Created Container created
+  spec.containers{a} Normal Started Container started
+9.2s Running a=Running/ready Ready=True@09
 `},
 		{name: "unready", pod: pod("deaf", "web:1"), edit: func(p *corev1.Pod) {
 			p.Spec.Containers[0].ImagePullPolicy, p.Spec.Containers[1].ImagePullPolicy = corev1.PullNever, corev1.PullNever
@@ -261,6 +272,46 @@ func TestBackOffMessages(t *testing.T) {
 	}
 }
 
+// TestLongWaits checks the longest pauses: 10 s doubling, and then 5 min for good.
+func TestLongWaits(t *testing.T) {
+	t.Parallel()
+	options := Options{Images: map[string]Behaviour{"boom": Crash, "bad:2": Missing}}
+	cases := []struct {
+		image       string
+		after, next time.Duration
+	}{
+		{"bad:2", 312 * time.Second, 610 * time.Second},
+		{"bad:2", 612 * time.Second, 910 * time.Second},
+		{"bad:2", 912 * time.Second, 1210 * time.Second},
+		{"boom", 320 * time.Second, 617 * time.Second},
+		{"boom", 619 * time.Second, 918 * time.Second},
+	}
+	for _, c := range cases {
+		_, wakeAt, _ := Status(pod(c.image), options, Memory{Arrived: arrival}, arrival.Add(c.after))
+		if got := wakeAt.Sub(arrival); got != c.next {
+			t.Errorf("%s after %v: next at %v, want %v", c.image, c.after, got, c.next)
+		}
+	}
+}
+
+// TestCrashingSidecar never lets the containers begin, not even while it runs.
+func TestCrashingSidecar(t *testing.T) {
+	t.Parallel()
+	always := corev1.ContainerRestartPolicyAlways
+	p := pod("web")
+	p.Spec.InitContainers = []corev1.Container{{Name: "side", Image: "boom", RestartPolicy: &always}}
+	options := Options{Images: map[string]Behaviour{"boom": Crash}}
+	for after := time.Duration(0); after < time.Minute; after += 500 * time.Millisecond {
+		status, _, _ := Status(p, options, Memory{Arrived: arrival}, arrival.Add(after))
+		if status.Phase != corev1.PodPending || reasonOf(status.ContainerStatuses[0]) != podInitializing {
+			t.Fatalf("after %v: %s", after, look(status, false))
+		}
+		if ready := conditionOf(status.Conditions, corev1.PodReady); ready.Message != "containers with unready status: [side a]" {
+			t.Fatalf("after %v: %s", after, ready.Message)
+		}
+	}
+}
+
 func TestConditions(t *testing.T) {
 	t.Parallel()
 	options := Options{Delay: time.Second, Images: map[string]Behaviour{"bad": Missing}}
@@ -312,88 +363,4 @@ ContainersReady True   04
 PodScheduled True   00
 load-balancer True   00
 `)
-}
-
-func TestDeletion(t *testing.T) {
-	t.Parallel()
-	cases := []struct {
-		name  string
-		stop  time.Duration
-		grace time.Duration
-		want  time.Duration // from the deletion
-	}{
-		{"at once", 0, 30 * time.Second, 0},
-		{"after a while", 3 * time.Second, 30 * time.Second, 3 * time.Second},
-		{"no longer than its grace", time.Minute, 30 * time.Second, 30*time.Second - 700*time.Millisecond},
-	}
-	for _, c := range cases {
-		p := pod("web:1")
-		r := New(Options{Stop: c.stop})
-		report, _ := r.Sync(t.Context(), p, arrival)
-		p.Status = report.Status
-		deleted := second(arrival.Add(c.grace))
-		p.DeletionTimestamp = &deleted
-		report, _ = r.Sync(t.Context(), p, arrival)
-		if len(report.Events) != 1 || report.Events[0].Message != "Stopping container a" {
-			t.Errorf("%s: events %v", c.name, report.Events)
-		}
-		if !report.Gone {
-			if got := report.WakeAt.Sub(arrival); got != c.want {
-				t.Errorf("%s: wakes after %v, want %v", c.name, got, c.want)
-			}
-			report, _ = r.Sync(t.Context(), p, report.WakeAt)
-			if len(report.Events) != 0 {
-				t.Errorf("%s: said again %v", c.name, report.Events)
-			}
-		} else if c.want != 0 {
-			t.Errorf("%s: gone at once", c.name)
-		}
-		if !report.Gone {
-			t.Errorf("%s: not gone", c.name)
-		}
-	}
-}
-
-// TestStatusIsPure checks that nothing but the arguments counts, that they stay as they are, and that nothing
-// changes before the time given.
-func TestStatusIsPure(t *testing.T) {
-	t.Parallel()
-	rapid.Check(t, func(t *rapid.T) {
-		images := []string{"web", "bad", "boom", "deaf"}
-		options := Options{
-			Delay:  time.Duration(rapid.IntRange(0, 3000).Draw(t, "delay")) * time.Millisecond,
-			Images: map[string]Behaviour{"bad": Missing, "boom": Crash, "deaf": Unready},
-		}
-		p := pod(rapid.SliceOfN(rapid.SampledFrom(images), 1, 3).Draw(t, "containers")...)
-		for i, image := range rapid.SliceOfN(rapid.SampledFrom(images), 0, 2).Draw(t, "init") {
-			p.Spec.InitContainers = append(p.Spec.InitContainers, corev1.Container{Name: fmt.Sprint("i", i), Image: image})
-		}
-		if rapid.Bool().Draw(t, "probe") {
-			p.Spec.Containers[0].ReadinessProbe = &corev1.Probe{InitialDelaySeconds: 7, SuccessThreshold: 1}
-		}
-		memory := Memory{Arrived: arrival, IP: "10.64.0.1"}
-		now := arrival.Add(time.Duration(rapid.IntRange(0, 100_000).Draw(t, "now")) * time.Millisecond)
-		before := p.DeepCopy()
-		status, wakeAt, _ := Status(p, options, memory, now)
-		if diff := cmp.Diff(before, p); diff != "" {
-			t.Fatalf("the pod was changed:\n%s", diff)
-		}
-		p.Status = status
-		later := now.Add(24 * time.Hour)
-		if !wakeAt.IsZero() {
-			if !wakeAt.After(now) {
-				t.Fatalf("wake at %v, now is %v", wakeAt, now)
-			}
-			later = wakeAt.Add(-1)
-		}
-		again, wakeAgain, _ := Status(p, options, memory, later)
-		if diff := cmp.Diff(status, again); diff != "" || !wakeAgain.Equal(wakeAt) {
-			t.Fatalf("changed before it said (wake %v, then %v):\n%s", wakeAt, wakeAgain, diff)
-		}
-		if !wakeAt.IsZero() {
-			if at, _, _ := Status(p, options, memory, wakeAt); cmp.Equal(status, at) {
-				t.Fatalf("nothing changes at %v", wakeAt)
-			}
-		}
-	})
 }
