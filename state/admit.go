@@ -18,8 +18,8 @@ import (
 // What Kubernetes' admission decides from stored objects, decided here inside the transaction: nothing can change
 // between the check and the write.
 
-// admit refuses an object whose namespace is missing or going, or which a quota of the namespace does not allow.
-func (t *transaction) admit(info *kindInfo, key Key, o Object) error {
+// admit refuses a new object whose namespace is missing or going, or which a quota of the namespace does not allow.
+func (t *transaction) admit(info *kindInfo, key Key) error {
 	if info.global {
 		return nil
 	}

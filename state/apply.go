@@ -35,7 +35,7 @@ func (t *transaction) create(info *kindInfo, w *Write) (Object, error) {
 		}
 		o.SetName(key.Name)
 	}
-	if err := t.admit(info, key, o); err != nil {
+	if err := t.admit(info, key); err != nil {
 		return nil, err
 	}
 	if t.store.index.get(key) != nil {

@@ -105,8 +105,8 @@ func checksum(key, content []byte) uint32 {
 	return crc32.Update(crc32.Checksum(key, checksums), checksums, content)
 }
 
-// content is what decode reads, once the checksum has been found right.
-func content(key, stored []byte) ([]byte, error) {
+// verified is what decode reads, once the checksum has been found right.
+func verified(key, stored []byte) ([]byte, error) {
 	if len(stored) < 4 || binary.BigEndian.Uint32(stored) != checksum(key, stored[4:]) {
 		return nil, errChecksum
 	}

@@ -83,7 +83,6 @@ func TestWritesAreGathered(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := &fakeDisk{}
 		s := openFake(t, f)
-		start := time.Now()
 		commit(t, s, Create(configMap("a", "1")), Create(configMap("b", "1")))
 		commit(t, s, PutRow(testRow("a", "web", true)))
 		synctest.Wait()
@@ -98,7 +97,7 @@ func TestWritesAreGathered(t *testing.T) {
 		// Somebody waits: no gathering.
 		time.Sleep(time.Hour)
 		synctest.Wait()
-		start = time.Now()
+		start := time.Now()
 		r := commit(t, s, Create(configMap("c", "1")))
 		if err := s.WaitDurable(t.Context(), r.Version); err != nil {
 			t.Error(err)

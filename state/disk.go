@@ -159,7 +159,7 @@ func (d *disk) claim(lease int64) error {
 }
 
 func number(b *bbolt.Bucket, key []byte) (int64, error) {
-	value, err := content(key, b.Get(key))
+	value, err := verified(key, b.Get(key))
 	if err != nil || len(value) != 8 {
 		return 0, fmt.Errorf("%w: %s: %w", ErrDamaged, key, errChecksum)
 	}

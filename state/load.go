@@ -103,7 +103,7 @@ func decodePairs(b storedBucket, pairs []pair, values []any) error {
 		wait.Go(func() {
 			errs[w] = guard(func() error {
 				for i := w; i < len(pairs); i += workers {
-					stored, err := content(pairs[i].key, pairs[i].stored)
+					stored, err := verified(pairs[i].key, pairs[i].stored)
 					if err == nil {
 						values[i], err = b.decode(stored)
 					}

@@ -4,7 +4,7 @@ import (
 	"fmt"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	"k8s.io/apimachinery/pkg/api/validation/path"
+	"k8s.io/apimachinery/pkg/api/validate/content"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
@@ -91,9 +91,9 @@ func objectWrite(op operation, o Object) Write {
 
 // checkName refuses only what cannot be part of a path: the rules of each kind are its validation's.
 func checkName(info *kindInfo, o Object) error {
-	at, name, check := "name", o.GetName(), path.IsValidPathSegmentName
+	at, name, check := "name", o.GetName(), content.IsPathSegmentName
 	if name == "" {
-		at, name, check = "generateName", o.GetGenerateName(), path.IsValidPathSegmentPrefix
+		at, name, check = "generateName", o.GetGenerateName(), content.IsPathSegmentPrefix
 	}
 	for _, problem := range check(name) {
 		return apierrors.NewInvalid(info.groupKind(), name, field.ErrorList{

@@ -22,7 +22,7 @@ func TestCreateSetsWhatNoWriterSets(t *testing.T) {
 	given.Generation = 7
 	given.CreationTimestamp = metav1.NewTime(epoch.Add(-time.Hour))
 	given.DeletionTimestamp = &given.CreationTimestamp
-	given.SelfLink = "/mine"
+	given.SetSelfLink("/mine")
 	given.Status.Replicas = 3
 	before := given.DeepCopy()
 	got := stored[*appsv1.Deployment](t, s, Create(given))
