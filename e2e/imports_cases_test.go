@@ -57,6 +57,7 @@ func TestLayoutCheck(t *testing.T) {
 			"state/b.go: imports reconciler: state may import no package of this module",
 		}},
 		"parents and children": {map[string]string{
+			"e2e/cli/doc.go":              file("cli"),
 			"source/a.go":                 file("source", ours("source/trigger")),
 			"source/trigger/a.go":         file("trigger", ours("source")),
 			"reconciler/node/a.go":        file("node", ours("reconciler/node/simulated")),

@@ -34,6 +34,7 @@ var layers = []layer{
 	{"reconciler/node/embedded/shim", nil},
 
 	{"e2e", nil},
+	{"e2e/...", nil}, // tests alone, but for their package comment
 }
 
 // homes says who alone may import what is heavy. An entry covers what lies below it.
