@@ -129,8 +129,8 @@ func TestParseConfigProblems(t *testing.T) {
 		},
 		"case": {"maxrollouts: 3", []string{"f:1: maxrollouts: unknown key, did you mean maxRollouts"}},
 		"keys of work that is not done": {
-			"writes: git\nlisten: 127.0.0.1:7443\nwebhook: {}\n",
-			[]string{"f:1: writes: unknown key", "f:2: listen: unknown key", "f:3: webhook: unknown key"},
+			"writes: git\nwebhook: {}\n",
+			[]string{"f:1: writes: unknown key", "f:2: webhook: unknown key"},
 		},
 		"odd key":    {"\"a b\": 1\n<<: {runtime: auto}\n", []string{`f:1: "a b": unknown key`, `f:2: "<<": unknown key`}},
 		"twice":      {"runtime: auto\nmaxRollouts: 1\nruntime: auto\n", []string{"f:3: runtime: set twice, first on line 1"}},
@@ -172,9 +172,9 @@ sources:
 `, []string{
 			"f:1: maxRollouts: must not be negative: 0 means no limit",
 			"f:2: runtime: docker does not exist yet",
-			`f:3: simulate[0]: unknown behaviour "broken": want missing, crash or unready`,
-			`f:3: simulate[1]: want a duration with its unit, such as delay=200ms, not "fast"`,
-			`f:3: simulate[2]: want IMAGE=missing, IMAGE=crash, IMAGE=unready or delay=DURATION, not "web"`,
+			`f:3: simulate[0]: "web=broken": unknown behaviour "broken", want missing, crash or unready`,
+			`f:3: simulate[1]: "delay=fast": "fast" is not a duration such as 200ms or 3s`,
+			`f:3: simulate[2]: "web": want IMAGE=missing, IMAGE=crash, IMAGE=unready, delay=DURATION or stop=DURATION`,
 			`f:5: sources[0].name: "Shop" is not a DNS label: at most 63 of a-z, 0-9 and -, a letter or digit first and last`,
 			"f:5: sources[0].apps: none: a source needs at least one",
 			"f:6: sources[0].url: has credentials inside",
@@ -250,6 +250,7 @@ func TestFromFlagsNamesTheFlag(t *testing.T) {
 	t.Parallel()
 	_, err := FromFlags(Flags{
 		Repo: "https://x/y", Branch: "a b", Path: "..", Namespace: "N", Interval: 1, Runtime: "embedded", Simulate: []string{"x"},
+		Listen: "7443",
 	})
 	if err == nil {
 		t.Fatal("no problem found")
@@ -260,7 +261,8 @@ func TestFromFlagsNamesTheFlag(t *testing.T) {
 --path: ".." leaves the repository
 --namespace: "N" is not a DNS label: at most 63 of a-z, 0-9 and -, a letter or digit first and last
 --runtime: embedded does not exist yet
---simulate: want IMAGE=missing, IMAGE=crash, IMAGE=unready or delay=DURATION, not "x"`
+--simulate: "x": want IMAGE=missing, IMAGE=crash, IMAGE=unready, delay=DURATION or stop=DURATION
+--listen: "7443" is not host:port`
 	if diff := cmp.Diff(want, err.Error()); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
