@@ -61,7 +61,7 @@ func BenchmarkOneImage(b *testing.B) {
 }
 
 func benchOneImage(b *testing.B, tree *memTree, next func(*memTree, int) *memTree) {
-	ctx := context.Background()
+	ctx := b.Context()
 	app := []App{{Source: "s", Name: "a", Path: "apps", Namespace: "default"}}
 	cache := NewCache(app, Options{})
 	before := heap()

@@ -216,7 +216,7 @@ func (c *Cache) Stale(app string) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for i := range c.state.apps {
-		if c.apps[i].Name == app && blocking(c.state.apps[i].problems) {
+		if c.apps[i].Name == app && c.state.apps[i].missing {
 			return true
 		}
 	}

@@ -43,7 +43,7 @@ func (b *memBlobs) Put(key string, value []byte) error {
 
 func mustSync(t testing.TB, c *Cache, tree Tree, commit string) Update {
 	t.Helper()
-	u, err := c.Sync(context.Background(), tree, commit)
+	u, err := c.Sync(t.Context(), tree, commit)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -236,7 +236,7 @@ func TestUnreadableTree(t *testing.T) {
 
 	broken := tree.with(map[string]string{"a/c.yaml": configMap("a", "2"), "b/x.yaml": configMap("x", "2")})
 	broken.fail = map[string]error{"b": errors.New("object missing")}
-	if _, err := c.Sync(context.Background(), broken, "c2"); err == nil {
+	if _, err := c.Sync(t.Context(), broken, "c2"); err == nil {
 		t.Fatal("a tree that cannot be read was synced")
 	}
 	if got := stateText(c); got != want || c.Commit() != "c1" {
@@ -265,7 +265,7 @@ func TestInterruptedSync(t *testing.T) {
 		files[fmt.Sprintf("r%d/c.yaml", i)] = configMap(fmt.Sprintf("r%d", i), "1")
 	}
 	tree := newMemTree(files)
-	ctx, cancel := context.WithCancel(context.Background())
+	ctx, cancel := context.WithCancel(t.Context())
 	published := 0
 	c := NewCache(oneApp, Options{Publish: func(RootResult) {
 		if published++; published == 2 {
@@ -288,7 +288,7 @@ func TestPreviewLeavesTheIndexAlone(t *testing.T) {
 	want := stateText(c)
 	users := len(c.users)
 	next := tree.with(map[string]string{"b/x.txt": "new", "a/d.yaml": "", "e/c.yaml": configMap("e", "1"), "c/broken.yaml": configMap("c", "1")})
-	u, err := c.Preview(context.Background(), next, "c2")
+	u, err := c.Preview(t.Context(), next, "c2")
 	if err != nil || u.Rendered != 4 || len(u.Roots) != 4 {
 		t.Errorf("preview: %v %s", err, describe(u))
 	}
@@ -328,20 +328,20 @@ func TestAnySequence(t *testing.T) {
 			}
 			tree = mergeFiles(tree, files)
 			commit := fmt.Sprintf("c%d", step)
-			u, err := c.Sync(context.Background(), tree, commit)
+			u, err := c.Sync(t.Context(), tree, commit)
 			if err != nil {
 				t.Fatal(err)
 			}
 			replay(shown, u)
 			if rapid.Bool().Draw(t, "restart") {
 				c = NewCache(apps, Options{Blobs: blobs})
-				if _, err := c.Sync(context.Background(), tree, commit); err != nil {
+				if _, err := c.Sync(t.Context(), tree, commit); err != nil {
 					t.Fatal(err)
 				}
 			}
 		}
 		full := NewCache(apps, Options{})
-		if _, err := full.Sync(context.Background(), tree, "last"); err != nil {
+		if _, err := full.Sync(t.Context(), tree, "last"); err != nil {
 			t.Fatal(err)
 		}
 		compareFresh(t, c, full, tree)

@@ -47,11 +47,11 @@ func runCase(t *testing.T, file string) {
 	for i, step := range steps {
 		tree = tree.with(step)
 		commit := fmt.Sprintf("c%d", i+1)
-		preview, err := cache.Preview(context.Background(), tree, commit)
+		preview, err := cache.Preview(t.Context(), tree, commit)
 		if err != nil {
 			t.Fatal(err)
 		}
-		update, err := cache.Sync(context.Background(), tree, commit)
+		update, err := cache.Sync(t.Context(), tree, commit)
 		if err != nil {
 			t.Fatal(err)
 		}

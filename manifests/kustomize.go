@@ -258,6 +258,9 @@ func (f *treeFS) explain(err error, file string) Problem {
 		return *f.unwell
 	}
 	p := Problem{Reason: KustomizeFailed, File: file, Message: text}
+	if strings.HasPrefix(text, "unable to find one of 'kustomization.yaml'") && isKustomization(path.Base(file)) {
+		p.Message = "is a symbolic link to a file outside of its directory"
+	}
 	if m := fileInText.FindStringSubmatch(text); m != nil {
 		p.Message = strings.TrimSpace(strings.Replace(text, m[0], "", 1))
 	}

@@ -42,7 +42,7 @@ func buildTree(t testing.TB, tree Tree, root string) (string, *treeFS, error) {
 		t.Fatal(err)
 	}
 	fsys := newTreeFS(v.reader(), new(inspections))
-	if err := kustomizeRuns.turn.take(context.Background(), false); err != nil {
+	if err := kustomizeRuns.turn.take(t.Context(), false); err != nil {
 		t.Fatal(err)
 	}
 	defer kustomizeRuns.turn.give()
@@ -57,7 +57,7 @@ func buildTree(t testing.TB, tree Tree, root string) (string, *treeFS, error) {
 
 func buildDisk(t testing.TB, dir, root string) (string, error) {
 	t.Helper()
-	if err := kustomizeRuns.turn.take(context.Background(), false); err != nil {
+	if err := kustomizeRuns.turn.take(t.Context(), false); err != nil {
 		t.Fatal(err)
 	}
 	defer kustomizeRuns.turn.give()

@@ -86,6 +86,7 @@ func (s *state) adopt(apps []App, found []discovered, commit string) (gone []roo
 			}
 			s.apps[i].problems = append(s.apps[i].problems, p)
 		}
+		s.apps[i].missing = len(d.problems) > 0
 		sort.SliceStable(s.apps[i].problems, func(a, b int) bool { return s.apps[i].problems[a].before(s.apps[i].problems[b]) })
 	}
 	for _, key := range sorted(s.roots) {
@@ -150,7 +151,7 @@ func (s *state) keepStale(apps []App, key rootKey, why Problem, commit string) {
 	s.depend(key, next.deps, nil)
 	why.Source, why.App, why.Root, why.Commit = apps[key.app].Source, apps[key.app].Name, clean(key.path), commit
 	why.Commit = firstSeen(next.found, why)
-	next.deps, next.stale, next.found = nil, true, []Problem{why}
+	next.deps, next.stale, next.unseen, next.found = nil, true, true, []Problem{why}
 	s.roots[key] = &next
 	delete(s.pending, key)
 	delete(s.again, key)
@@ -199,7 +200,9 @@ func (s *state) problems(apps []App) []Problem {
 	for i, next := 0, 0; i < len(s.apps); i++ {
 		out = append(out, s.apps[i].problems...)
 		for ; next < len(keys) && keys[next].app == i; next++ {
-			out = append(out, s.roots[keys[next]].problems...)
+			if r := s.roots[keys[next]]; !r.unseen { // the app's problem says it once for all
+				out = append(out, r.problems...)
+			}
 		}
 	}
 	return out

@@ -10,38 +10,78 @@ import (
 // Reason says what kind of problem it is; the set is closed.
 type Reason string
 
-// The reasons of problems.
+// The reasons of problems: Describe says what each means.
 const (
-	AppPathMissing    Reason = "AppPathMissing"    // the app's path is not a directory of the tree
-	Unreadable        Reason = "Unreadable"        // the tree could not give the file; tried again
-	TooLarge          Reason = "TooLarge"          // a file above the size limit
-	TooComplex        Reason = "TooComplex"        // YAML that expands to too many nodes (aliases)
-	TooDeep           Reason = "TooDeep"           // YAML or JSON nested too deeply
-	Encoding          Reason = "Encoding"          // not UTF-8
-	LinkOutside       Reason = "LinkOutside"       // a link that leaves the tree
-	LinkBroken        Reason = "LinkBroken"        // a link to nothing, or to itself
-	Submodule         Reason = "Submodule"         // a submodule where manifests are expected
-	LFSPointer        Reason = "LFSPointer"        // a Git LFS pointer instead of the file
-	Syntax            Reason = "Syntax"            // not YAML, not JSON
-	NotAnObject       Reason = "NotAnObject"       // YAML without apiVersion and kind
-	UnknownKind       Reason = "UnknownKind"       // Kubernetes serves no such kind in that version
-	Unsupported       Reason = "Unsupported"       // a kind that Belay does not run; the rest is applied
-	UnknownField      Reason = "UnknownField"      // a field that the kind does not have
-	DuplicateKey      Reason = "DuplicateKey"      // one key twice in a mapping
-	WrongType         Reason = "WrongType"         // a value that the field cannot hold
-	Invalid           Reason = "Invalid"           // refused by Kubernetes' validation
-	NoName            Reason = "NoName"            // generateName: an object from Git needs a name
-	SelectorImmutable Reason = "SelectorImmutable" // a Deployment's selector changed
-	ImmutableField    Reason = "ImmutableField"    // another field that may not change did
-	Duplicate         Reason = "Duplicate"         // another manifest owns this object
-	KustomizeFailed   Reason = "KustomizeFailed"   // kustomize refused the root
-	RemoteRefused     Reason = "RemoteRefused"     // kustomize: a remote resource
-	PluginRefused     Reason = "PluginRefused"     // kustomize: a plugin, function or helm chart
-	SchemaRefused     Reason = "SchemaRefused"     // kustomize: openapi or crds
-	RenderPanicked    Reason = "RenderPanicked"    // kustomize ended abnormally
-	RenderStalled     Reason = "RenderStalled"     // kustomize did not end in time
-	RenderChanged     Reason = "RenderChanged"     // the same files render differently in this version
+	AppPathMissing    Reason = "AppPathMissing"
+	Unreadable        Reason = "Unreadable"
+	TooLarge          Reason = "TooLarge"
+	TooComplex        Reason = "TooComplex"
+	TooDeep           Reason = "TooDeep"
+	Encoding          Reason = "Encoding"
+	LinkOutside       Reason = "LinkOutside"
+	LinkBroken        Reason = "LinkBroken"
+	Submodule         Reason = "Submodule"
+	LFSPointer        Reason = "LFSPointer"
+	Syntax            Reason = "Syntax"
+	NotAnObject       Reason = "NotAnObject"
+	UnknownKind       Reason = "UnknownKind"
+	Unsupported       Reason = "Unsupported"
+	UnknownField      Reason = "UnknownField"
+	DuplicateKey      Reason = "DuplicateKey"
+	WrongType         Reason = "WrongType"
+	Invalid           Reason = "Invalid"
+	NoName            Reason = "NoName"
+	SelectorImmutable Reason = "SelectorImmutable"
+	ImmutableField    Reason = "ImmutableField"
+	Duplicate         Reason = "Duplicate"
+	KustomizeFailed   Reason = "KustomizeFailed"
+	RemoteRefused     Reason = "RemoteRefused"
+	PluginRefused     Reason = "PluginRefused"
+	SchemaRefused     Reason = "SchemaRefused"
+	RenderPanicked    Reason = "RenderPanicked"
+	RenderStalled     Reason = "RenderStalled"
+	RenderChanged     Reason = "RenderChanged"
 )
+
+// Describe says in a few words what the reason means.
+func (r Reason) Describe() string {
+	if text, ok := descriptions[r]; ok {
+		return text
+	}
+	return string(r)
+}
+
+var descriptions = map[Reason]string{
+	AppPathMissing:    "the app's path is not a directory of the tree",
+	Unreadable:        "the tree could not give the file; tried again",
+	TooLarge:          "a file above the size limit",
+	TooComplex:        "YAML that expands to too many nodes (aliases)",
+	TooDeep:           "YAML or JSON nested too deeply",
+	Encoding:          "not UTF-8",
+	LinkOutside:       "a link that leaves the tree",
+	LinkBroken:        "a link to nothing, or to itself",
+	Submodule:         "a submodule where manifests are expected",
+	LFSPointer:        "a Git LFS pointer instead of the file",
+	Syntax:            "not YAML, not JSON",
+	NotAnObject:       "YAML without apiVersion and kind",
+	UnknownKind:       "Kubernetes serves no such kind in that version",
+	Unsupported:       "a kind that Belay does not run; the rest is applied",
+	UnknownField:      "a field that the kind does not have",
+	DuplicateKey:      "one key twice in a mapping",
+	WrongType:         "a value that the field cannot hold",
+	Invalid:           "refused by Kubernetes' validation",
+	NoName:            "generateName: an object from Git needs a name",
+	SelectorImmutable: "a Deployment's selector changed",
+	ImmutableField:    "another field that may not change did",
+	Duplicate:         "another manifest owns this object",
+	KustomizeFailed:   "kustomize refused the root",
+	RemoteRefused:     "kustomize: a remote resource",
+	PluginRefused:     "kustomize: a plugin, function or helm chart",
+	SchemaRefused:     "kustomize: openapi or crds",
+	RenderPanicked:    "kustomize ended abnormally",
+	RenderStalled:     "kustomize did not end in time",
+	RenderChanged:     "the same files render differently in this version",
+}
 
 // Blocks tells whether a problem of this kind makes its root stale. The others
 // are listed while the rest of the root is applied.

@@ -3,6 +3,7 @@ package manifests
 import (
 	"encoding/json"
 	"fmt"
+	"io/fs"
 	"path"
 	"regexp"
 	"strings"
@@ -156,7 +157,11 @@ func (s *screening) local(key, value string) (found, bool) {
 		return found{}, false
 	}
 	to, err := s.fs.resolve(path.Join(s.dir, value))
-	if err == nil {
+	switch {
+	case err == nil && to.entry != nil && to.entry.mode&fs.ModeIrregular != 0:
+		s.refuse(Submodule, key, value, fmt.Sprintf("%q is a Git submodule, whose files are not read", value))
+		return found{}, false
+	case err == nil:
 		return to, true
 	}
 	if lookup := s.fs.lookupError(path.Join(s.dir, value), err); s.fs.refusal == nil {

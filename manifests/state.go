@@ -28,6 +28,7 @@ type root struct {
 	raw    []Object // as rendered last without a blocking problem
 	deps   map[string]string
 	stale  bool
+	unseen bool      // stale because it cannot be seen; its app has the problem
 	found  []Problem // of the last rendering
 
 	objects  []Object  // those of raw that this root owns, sorted by id
@@ -77,6 +78,7 @@ type state struct {
 // appState is what concerns a whole app.
 type appState struct {
 	problems []Problem
+	missing  bool // nothing of the app can be seen
 }
 
 func newState() state {
@@ -135,7 +137,7 @@ func (s *state) install(apps []App, key rootKey, res outcome, commit string) []r
 	}
 	s.depend(key, old.deps, res.deps)
 	next.deps = res.deps
-	next.stale = res.blocked()
+	next.stale, next.unseen = res.blocked(), false
 	if next.stale {
 		s.roots[key] = &next
 		return s.refresh(apps, map[rootKey]struct{}{key: {}})

@@ -15,7 +15,8 @@ import (
 // Tree is the file tree of one commit. Paths are relative and slash-separated,
 // "" is the root; nothing follows links. Every fs.DirEntry it returns also has
 // a method Hash() string: equal hashes mean equal content, for a directory the
-// content of everything below. A symbolic link has fs.ModeSymlink and its
+// content of everything below. A directory, and so the tree, may have an empty
+// hash: it is then compared by looking into it. A symbolic link has fs.ModeSymlink and its
 // target as its file content, a submodule fs.ModeIrregular. What is not there
 // is an error wrapping fs.ErrNotExist. Trees are safe for concurrent use.
 type Tree interface {
@@ -48,26 +49,20 @@ func hashOf(e fs.DirEntry) (string, error) {
 type dirTree struct {
 	fsys   fs.FS
 	mu     sync.Mutex
-	hashes map[string]string
+	hashes map[string]string // of files
 }
 
 var _ Tree = (*dirTree)(nil)
 
 // DirTree presents a file system, such as a working tree opened as os.Root.FS,
-// as a Tree, for checks that need no commit. Hashes are computed once for each
-// path when they are first asked for: the files must not change meanwhile.
+// as a Tree, for checks that need no commit. Files are hashed once when they
+// are first listed: they must not change meanwhile. Directories have no hash.
 // Version control's own directory (.git) is left out.
 func DirTree(fsys fs.FS) Tree {
 	return &dirTree{fsys: fsys, hashes: map[string]string{}}
 }
 
-func (t *dirTree) Hash() string {
-	h, err := t.hash("", fs.ModeDir)
-	if err != nil {
-		return ""
-	}
-	return h
-}
+func (t *dirTree) Hash() string { return "" }
 
 func (t *dirTree) Stat(p string) (fs.DirEntry, error) {
 	info, err := fs.Lstat(t.fsys, fsPath(p))
@@ -113,42 +108,21 @@ func (t *dirTree) ReadFile(p string) ([]byte, error) {
 	return fs.ReadFile(t.fsys, fsPath(p))
 }
 
-// hash names the content of a path: of a directory the names, types and hashes
-// in it, of a file its bytes.
-func (t *dirTree) hash(p string, mode fs.FileMode) (string, error) {
+// hash names the content of a file. Files that cannot be read share one: their
+// reader reports why.
+func (t *dirTree) hash(p string) string {
 	t.mu.Lock()
-	h, ok := t.hashes[p]
-	t.mu.Unlock()
-	if ok {
-		return h, nil
+	defer t.mu.Unlock()
+	if h, ok := t.hashes[p]; ok {
+		return h
 	}
-	sum := sha256.New()
-	if mode.IsDir() {
-		list, err := t.ReadDir(p)
-		if err != nil {
-			return "", err
-		}
-		for _, e := range list {
-			sub, err := t.hash(path.Join(p, e.Name()), e.Type())
-			if err != nil {
-				return "", err
-			}
-			fmt.Fprintf(sum, "%s\x00%o\x00%s\x00", e.Name(), e.Type(), sub)
-		}
-	} else {
-		data, err := t.ReadFile(p)
-		switch {
-		case err == nil:
-			sum.Write(data)
-		default: // too large or not readable: the reader of the file reports it
-			fmt.Fprintf(sum, "unreadable\x00%v", err)
-		}
+	h := "unreadable"
+	if data, err := t.ReadFile(p); err == nil {
+		sum := sha256.Sum256(data)
+		h = hex.EncodeToString(sum[:])
 	}
-	h = hex.EncodeToString(sum.Sum(nil))
-	t.mu.Lock()
 	t.hashes[p] = h
-	t.mu.Unlock()
-	return h, nil
+	return h
 }
 
 type dirTreeEntry struct {
@@ -157,13 +131,11 @@ type dirTreeEntry struct {
 	path string
 }
 
-// Hash returns the hash of the entry's content, empty when it cannot be read.
 func (e dirTreeEntry) Hash() string {
-	h, err := e.tree.hash(e.path, e.Type())
-	if err != nil {
+	if e.IsDir() {
 		return ""
 	}
-	return h
+	return e.tree.hash(e.path)
 }
 
 func fsPath(p string) string {
