@@ -44,7 +44,7 @@ func NewRecorder(store *state.Store, component string, now func() time.Time, opt
 	}
 	var mine []*corev1.Event
 	for _, e := range state.List[*corev1.Event](store, "") {
-		if e.Source.Component == r.component && e.Source.Host == r.host {
+		if e.Source.Component == r.component {
 			mine = append(mine, e)
 		}
 	}

@@ -294,6 +294,18 @@ func TestLongWaits(t *testing.T) {
 	}
 }
 
+// TestNotReadyBeforeStarted looks while the startup probe has not succeeded, but the readiness probe could have.
+func TestNotReadyBeforeStarted(t *testing.T) {
+	t.Parallel()
+	p := pod("web:1")
+	p.Spec.Containers[0].StartupProbe = &corev1.Probe{InitialDelaySeconds: 9}
+	p.Spec.Containers[0].ReadinessProbe = &corev1.Probe{InitialDelaySeconds: 5}
+	status, wakeAt, _ := Status(p, Options{}, Memory{Arrived: arrival}, arrival.Add(6*time.Second))
+	if s := status.ContainerStatuses[0]; s.Ready || *s.Started || !wakeAt.Equal(arrival.Add(9*time.Second)) {
+		t.Errorf("ready %v, started %v, wakes after %v", s.Ready, *s.Started, wakeAt.Sub(arrival))
+	}
+}
+
 // TestCrashingSidecar never lets the containers begin, not even while it runs.
 func TestCrashingSidecar(t *testing.T) {
 	t.Parallel()
