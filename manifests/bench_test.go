@@ -1,7 +1,6 @@
 package manifests
 
 import (
-	"context"
 	"fmt"
 	"runtime"
 	"syscall"

@@ -1,7 +1,6 @@
 package manifests
 
 import (
-	"context"
 	"flag"
 	"fmt"
 	"os"

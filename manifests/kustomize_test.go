@@ -1,7 +1,6 @@
 package manifests
 
 import (
-	"context"
 	"os"
 	"path/filepath"
 	"strings"

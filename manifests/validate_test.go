@@ -1,7 +1,6 @@
 package manifests
 
 import (
-	"context"
 	"encoding/json"
 	"os"
 	"strings"

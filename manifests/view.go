@@ -260,6 +260,26 @@ func (v *view) advance(t Tree) (*view, *changes, error) {
 	return next, c, nil
 }
 
+// pair calls f for every name in either of two directories, in order; was or is
+// is nil where the name is only in the other.
+func pair(old, next []entry, f func(was, is *entry)) {
+	i, j := 0, 0
+	for i < len(old) || j < len(next) {
+		switch {
+		case j == len(next) || i < len(old) && old[i].name < next[j].name:
+			f(&old[i], nil)
+			i++
+		case i == len(old) || next[j].name < old[i].name:
+			f(nil, &next[j])
+			j++
+		default:
+			f(&old[i], &next[j])
+			i++
+			j++
+		}
+	}
+}
+
 func (v *view) compare(c *changes, t Tree, old *dir, p, hash string) (*dir, error) {
 	next, err := readDir(t, p, hash)
 	if err != nil {
@@ -269,28 +289,14 @@ func (v *view) compare(c *changes, t Tree, old *dir, p, hash string) (*dir, erro
 	var changed [][2]*entry
 	var gone []*entry
 	v.mu.Lock()
-	i, j := 0, 0
-	for i < len(old.entries) || j < len(next.entries) {
-		var was, is *entry
-		switch {
-		case j == len(next.entries) || i < len(old.entries) && old.entries[i].name < next.entries[j].name:
-			was = &old.entries[i]
-			i++
-		case i == len(old.entries) || next.entries[j].name < old.entries[i].name:
-			is = &next.entries[j]
-			j++
-		default:
-			was, is = &old.entries[i], &next.entries[j]
-			i++
-			j++
-		}
+	pair(old.entries, next.entries, func(was, is *entry) {
 		if was != nil && is != nil && was.mode == is.mode {
 			if was.hash == is.hash && is.hash != "" {
 				is.sub = was.sub
-				continue
+			} else {
+				changed = append(changed, [2]*entry{was, is})
 			}
-			changed = append(changed, [2]*entry{was, is})
-			continue
+			return
 		}
 		named = true
 		if was != nil {
@@ -298,7 +304,7 @@ func (v *view) compare(c *changes, t Tree, old *dir, p, hash string) (*dir, erro
 		} else {
 			c.hit(path.Join(p, is.name))
 		}
-	}
+	})
 	v.mu.Unlock()
 	for _, was := range gone {
 		v.removed(c, was, path.Join(p, was.name))
