@@ -64,7 +64,7 @@ func drawSubject(t *rapid.T, name string) Subject {
 			UID: rapid.SampledFrom([]types.UID{"", "uid", "older"}).Draw(t, "row uid"),
 		}
 		r.Open = IsOpen(r.Outcome)
-		if rapid.Bool().Draw(t, "started") {
+		if r.Outcome == Progressing || r.Outcome == Paused || rapid.Bool().Draw(t, "started") { // a rollout has always begun
 			r.StartedAt = epoch.Add(time.Duration(i) * time.Minute)
 		}
 		s.Rows = append(s.Rows, r)

@@ -45,11 +45,11 @@ func (s *sync) ensureNew() bool {
 			return false
 		}
 		// Somebody else's view of the cluster lagged: it is there, and it is the one.
-		s.new = &member{ReplicaSet: r.Existing}
+		s.new = &member{ReplicaSet: r.Existing, was: sizeOf(r.Existing)}
 		s.setRevision(rs.Annotations[RevisionAnnotation])
 		return true
 	}
-	s.new = &member{ReplicaSet: rs, edited: true}
+	s.new = &member{ReplicaSet: rs, edited: true, was: sizeOf(rs)}
 	s.act(Action{Kind: Create, Reason: ReasonNewTemplate, ReplicaSet: rs, To: sizeOf(rs)})
 	if size := sizeOf(rs); size > 0 {
 		s.emitScaled(ReasonNewTemplate, rs.Name, 0, size)

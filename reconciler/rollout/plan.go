@@ -73,6 +73,7 @@ func Plan(in Input) Result {
 type member struct {
 	*appsv1.ReplicaSet
 	edited bool
+	was    int32 // its size as read
 }
 
 // edit returns the ReplicaSet for editing its metadata and scalar spec fields; the template stays shared.
@@ -178,10 +179,10 @@ func (s *sync) claim() bool {
 		s.act(Action{Kind: Release, Reason: ReasonMatchesNoMore, ReplicaSet: m.ReplicaSet})
 	}
 	for _, rs := range claimed.Owned {
-		s.old = append(s.old, &member{ReplicaSet: rs})
+		s.old = append(s.old, &member{ReplicaSet: rs, was: sizeOf(rs)})
 	}
 	for _, rs := range claimed.Adopt {
-		m := &member{ReplicaSet: rs}
+		m := &member{ReplicaSet: rs, was: sizeOf(rs)}
 		m.edit().OwnerReferences = owner.Add(rs.OwnerReferences, controllerRef(s.d))
 		s.act(Action{Kind: Adopt, Reason: ReasonMatches, ReplicaSet: m.ReplicaSet})
 		s.old = append(s.old, m)

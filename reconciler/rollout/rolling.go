@@ -249,7 +249,8 @@ func (s *sync) maxBefore(m *member) int32 {
 }
 
 // prune deletes the oldest old ReplicaSets beyond the history limit. One that still has pods, or was not observed
-// yet, stays, and no younger one goes in its place.
+// yet, stays, and no younger one goes in its place. As in Kubernetes the sizes are those from before this sync: while
+// paused, with no new ReplicaSet yet and no history kept, the last old one is scaled up and deleted in one sync.
 func (s *sync) prune() {
 	limit := s.d.Spec.RevisionHistoryLimit
 	if limit == nil || *limit == math.MaxInt32 {
@@ -274,7 +275,7 @@ func (s *sync) prune() {
 		return cmp.Compare(x, y)
 	})
 	for _, m := range kept[:excess] {
-		if m.Status.Replicas == 0 && sizeOf(m.ReplicaSet) == 0 && m.Generation <= m.Status.ObservedGeneration {
+		if m.Status.Replicas == 0 && m.was == 0 && m.Generation <= m.Status.ObservedGeneration {
 			s.act(Action{Kind: Delete, Reason: ReasonHistoryLimit, ReplicaSet: m.ReplicaSet})
 		}
 	}

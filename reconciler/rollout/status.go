@@ -89,6 +89,7 @@ func (s *sync) bookPause() {
 // countStatus sets the counters and the Available condition.
 func (s *sync) countStatus() {
 	all := s.all()
+	var asked int32
 	status := appsv1.DeploymentStatus{
 		ObservedGeneration: s.d.Generation,
 		CollisionCount:     s.d.Status.CollisionCount,
@@ -98,12 +99,14 @@ func (s *sync) countStatus() {
 		status.Replicas += m.Status.Replicas
 		status.ReadyReplicas += m.Status.ReadyReplicas
 		status.AvailableReplicas += m.Status.AvailableReplicas
+		asked += m.was
 	}
 	if s.new != nil {
 		status.UpdatedReplicas = s.new.Status.Replicas
 	}
-	// By what is asked for, not by what exists: with a quota for 2 of 4 pods, 2 are unavailable.
-	status.UnavailableReplicas = max(0, total(all)-status.AvailableReplicas)
+	// By what is asked for, not by what exists: with a quota for 2 of 4 pods, 2 are unavailable. As in Kubernetes, what
+	// this sync scales shows in the next one.
+	status.UnavailableReplicas = max(0, asked-status.AvailableReplicas)
 	status.TerminatingReplicas = terminating(all)
 
 	if status.AvailableReplicas >= s.b.floor() {

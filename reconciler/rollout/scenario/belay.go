@@ -34,6 +34,8 @@ type part struct {
 	config controller.Config
 	dirty  map[state.Key]bool
 	wake   map[state.Key]time.Time
+	// refused says at which version a key was refused something.
+	refused map[state.Key]int64
 }
 
 // NewBelay starts the engine over a store.
@@ -55,7 +57,7 @@ func (b *Belay) Restart() error {
 		state.KindReplicaSet: {config: replicaset.New(b.store, b, zerolog.Nop(), b.now)},
 	}
 	for _, p := range b.parts {
-		p.dirty, p.wake = map[state.Key]bool{}, map[state.Key]time.Time{}
+		p.dirty, p.wake, p.refused = map[state.Key]bool{}, map[state.Key]time.Time{}, map[state.Key]int64{}
 		for _, key := range p.config.Resync(b.store) {
 			p.dirty[key] = true
 		}
@@ -102,6 +104,12 @@ func (b *Belay) Settle(kind state.Kind) error {
 				delete(p.wake, key)
 			}
 		}
+		for key, version := range p.refused {
+			if b.store.Version() > version {
+				p.dirty[key] = true
+				delete(p.refused, key)
+			}
+		}
 		keys := p.dirty
 		if len(keys) == 0 {
 			return nil
@@ -116,16 +124,16 @@ func (b *Belay) Settle(kind state.Kind) error {
 	return fmt.Errorf("the %s controller does not come to rest", kind)
 }
 
-// retryAfter stands for the back-off after a refused write.
-const retryAfter = time.Second
-
+// reconcile looks at one key. What was refused is tried again as soon as anything has changed, and every
+// second: that stands for the back-off of a running controller.
 func (b *Belay) reconcile(p *part, key state.Key) error {
 	wakeAt, err := p.config.Reconcile(context.TODO(), key, b.now())
 	switch {
 	case apierrors.IsConflict(err):
 		p.dirty[key] = true
 	case apierrors.IsForbidden(err):
-		p.wake[key] = b.now().Add(retryAfter)
+		p.refused[key] = b.store.Version()
+		p.wake[key] = b.now().Add(time.Second)
 	case err != nil:
 		return err
 	case !wakeAt.IsZero():

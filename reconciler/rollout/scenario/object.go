@@ -77,6 +77,9 @@ func setField(d *appsv1.Deployment, key, value string) error {
 	case "replicas":
 		d.Spec.Replicas = number()
 	case "surge", "unavailable":
+		if d.Spec.Strategy.Type == appsv1.RecreateDeploymentStrategyType {
+			return nil // Recreate has none
+		}
 		v := intstr.Parse(value)
 		r := &appsv1.RollingUpdateDeployment{}
 		if d.Spec.Strategy.RollingUpdate != nil {

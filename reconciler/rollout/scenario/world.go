@@ -141,7 +141,7 @@ func (w *World) sleep(d time.Duration) error {
 	for {
 		now := w.clock.Now()
 		next := end
-		if at := w.engine.WakeAt(); !at.IsZero() && at.Before(end) {
+		if at := w.engine.WakeAt(); !at.IsZero() && at.Before(end) && !w.hushed {
 			next = at
 		}
 		if next.After(now) {
