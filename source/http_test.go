@@ -425,7 +425,10 @@ func TestSilenceEndsAtTheDeadline(t *testing.T) {
 				t.Errorf("litter: %v", left)
 			}
 			w.fault(nil)
-			if head := poll(t, m); head.Commit != first {
+			cfg.Timeout, cfg.FetchTimeout = time.Minute, time.Minute
+			patient := openMirror(t, cfg)
+			defer patient.Close()
+			if head := poll(t, patient); head.Commit != first {
 				t.Errorf("head %+v", head)
 			}
 		})

@@ -146,6 +146,9 @@ func (m *Mirror) look(ctx context.Context, before Head) (Hash, error) {
 	if err := m.bring(ctx, m.cfg.Dir, h, before.Commit); err != nil {
 		return "", err
 	}
+	if err := m.compact(ctx); err != nil {
+		m.log.Warn().Err(err).Msg("packs are not merged") // the next fetch tries again
+	}
 	m.log.Info().Str(logCommit, h.String()).Str(logFrom, string(before.Commit)).Dur(logTook, m.cfg.Now().Sub(start)).Msg("fetched")
 	return fromGit(h), nil
 }

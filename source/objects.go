@@ -12,6 +12,7 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/go-git/go-billy/v5"
 	"github.com/go-git/go-billy/v5/osfs"
 	"github.com/go-git/go-git/v5/plumbing"
 	"github.com/go-git/go-git/v5/plumbing/cache"
@@ -122,6 +123,7 @@ type reader struct {
 	dirs   []string
 	packs  []pack
 	files  []*packfile.Packfile // one for each of packs
+	raw    []billy.File         // and its file
 	cache  cache.Object
 	closed bool
 }
@@ -152,6 +154,7 @@ func (r *reader) openPacks() error {
 		if err != nil {
 			return err
 		}
+		r.raw = append(r.raw, f)
 		r.files = append(r.files, packfile.NewPackfileWithCache(p.index, nil, f, r.cache, 0))
 	}
 	return nil

@@ -11,8 +11,6 @@ import (
 
 	"github.com/go-git/go-billy/v5/osfs"
 	"github.com/go-git/go-git/v5/plumbing"
-	"github.com/go-git/go-git/v5/plumbing/format/packfile"
-	"github.com/go-git/go-git/v5/plumbing/storer"
 	"github.com/go-git/go-git/v5/storage/filesystem/dotgit"
 )
 
@@ -64,60 +62,7 @@ func (t *fetchTarget) writeObjects(ctx context.Context, from *reader, list []fou
 	if len(list) == 0 {
 		return nil
 	}
-	kinds := make(map[plumbing.Hash]plumbing.ObjectType, len(list))
-	ids := make([]plumbing.Hash, len(list))
-	for i, f := range list {
-		kinds[f.id], ids[i] = f.kind, f.id
-	}
-	return t.writePack(ctx, func(w io.Writer) error {
-		_, err := packfile.NewEncoder(w, lazyStorer{from: from, kinds: kinds}, false).Encode(ids, 0)
-		return err
-	})
-}
-
-// lazyStorer gives the encoder objects that are read when they are written and dropped after.
-type lazyStorer struct {
-	storer.EncodedObjectStorer
-	from  *reader
-	kinds map[plumbing.Hash]plumbing.ObjectType
-}
-
-func (s lazyStorer) EncodedObject(_ plumbing.ObjectType, h plumbing.Hash) (plumbing.EncodedObject, error) {
-	return &lazyObject{from: s.from, id: h, kind: s.kinds[h]}, nil
-}
-
-type lazyObject struct {
-	plumbing.EncodedObject
-	from *reader
-	id   plumbing.Hash
-	kind plumbing.ObjectType
-	err  error
-}
-
-func (o *lazyObject) Hash() plumbing.Hash       { return o.id }
-func (o *lazyObject) Type() plumbing.ObjectType { return o.kind }
-
-func (o *lazyObject) load() {
-	if o.EncodedObject == nil && o.err == nil {
-		o.EncodedObject, o.err = o.from.object(o.kind, o.id)
-	}
-}
-
-// Size is asked for right before Reader; an object that cannot be read makes Reader fail.
-func (o *lazyObject) Size() int64 {
-	if o.load(); o.err != nil {
-		return 0
-	}
-	return o.EncodedObject.Size()
-}
-
-func (o *lazyObject) Reader() (io.ReadCloser, error) {
-	if o.load(); o.err != nil {
-		return nil, o.err
-	}
-	in, err := o.EncodedObject.Reader()
-	o.EncodedObject = nil
-	return in, err
+	return t.writePack(ctx, func(w io.Writer) error { return copyObjects(ctx, from, list, w) })
 }
 
 // removeLitter deletes what an interrupted fetch leaves.
