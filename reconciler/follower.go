@@ -189,6 +189,9 @@ func (l *Loop) base(ctx context.Context, f *follower) error {
 func (f *follower) lastGood(c *state.Cursor) {
 	before := c.Roots
 	c.Roots = nil
+	if len(f.stale) == 0 {
+		return
+	}
 	for _, r := range f.Cache.Roots() {
 		id := rootID(r.App, r.Path)
 		if !f.stale[id] || r.Commit == "" {
