@@ -257,7 +257,8 @@ func TestDamagedFiles(t *testing.T) {
 		t.Fatal(err)
 	}
 
-	try := func(name string, content []byte) error {
+	const metaPages = 8192 // when one is damaged, the other holds for the state before the last batch
+	try := func(name string, at int64, content []byte) error {
 		dir := t.TempDir()
 		if err := os.WriteFile(filepath.Join(dir, fileName), content, 0o600); err != nil {
 			t.Fatal(err)
@@ -273,6 +274,9 @@ func TestDamagedFiles(t *testing.T) {
 		if err := s.Close(); err != nil && !errors.Is(err, ErrDamaged) {
 			t.Errorf("%s: close: %v", name, err)
 		}
+		if at < metaPages {
+			return nil
+		}
 		have := map[string]bool{}
 		for _, line := range want {
 			have[line] = true
@@ -285,7 +289,7 @@ func TestDamagedFiles(t *testing.T) {
 		return nil
 	}
 	for _, size := range []int64{1, 100, 4096, 8192, 12288, used / 2, used - 1} {
-		if err := try(fmt.Sprint("cut to ", size), good[:size]); err == nil {
+		if err := try(fmt.Sprint("cut to ", size), size, good[:size]); err == nil {
 			t.Errorf("cut to %d of %d: no error", size, used)
 		}
 	}
@@ -293,12 +297,12 @@ func TestDamagedFiles(t *testing.T) {
 	caught := 0
 	for i := range 60 {
 		bad := append([]byte(nil), good...)
-		at := random.IntN(int(used))
+		at := random.Int64N(used)
 		n := 1 + random.IntN(64)
-		for j := range min(n, len(bad)-at) {
+		for j := range min(int64(n), used-at) {
 			bad[at+j] = byte(random.Uint32())
 		}
-		if try(fmt.Sprintf("%d: %d bytes at %d", i, n, at), bad) != nil {
+		if try(fmt.Sprintf("%d: %d bytes at %d", i, n, at), at, bad) != nil {
 			caught++
 		}
 	}
@@ -308,7 +312,7 @@ func TestDamagedFiles(t *testing.T) {
 	// A value that is changed is always found.
 	for _, text := range []string{"registry.example.com/shop/web-17:1.2.3", "Use web 1.2.150"} {
 		bad := []byte(strings.Replace(string(good), text, strings.ToUpper(text), -1))
-		if err := try(text, bad); !errors.Is(err, ErrDamaged) {
+		if err := try(text, metaPages, bad); !errors.Is(err, ErrDamaged) {
 			t.Errorf("%s: %v", text, err)
 		}
 	}

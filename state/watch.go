@@ -30,7 +30,7 @@ type Event struct {
 }
 
 // Key is the key of the object.
-func (e Event) Key() Key { return e.key }
+func (e Event) Key() Key { return KeyOf(e.Object) }
 
 // history is a ring of the last events. Events are counted from 0; the place of one is its number modulo the size.
 type history struct {
