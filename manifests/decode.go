@@ -55,6 +55,10 @@ func (d *decoder) file(name string, data []byte) {
 		d.report(Problem{Reason: Encoding, File: name, Message: text})
 		return
 	}
+	if crowded(data) {
+		d.report(Problem{Reason: TooComplex, File: name, Line: 1, Message: fmt.Sprintf("holds more than %d separators", maxSeparators)})
+		return
+	}
 	for _, doc := range split(data) {
 		d.document(name, doc)
 	}

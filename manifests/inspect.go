@@ -35,6 +35,10 @@ func inspect(data []byte) inspection {
 	if bytes.IndexByte(data, 0) >= 0 && !bytes.HasPrefix(data, []byte("\xff\xfe")) && !bytes.HasPrefix(data, []byte("\xfe\xff")) {
 		return in // binary: kustomize cannot read it as YAML either
 	}
+	if crowded(data) {
+		in.refusal, in.line = &pathError{reason: TooComplex, text: fmt.Sprintf("holds more than %d separators", maxSeparators)}, 1
+		return in
+	}
 	docs, err := nodes(data)
 	for _, n := range docs {
 		if in.refusal, in.line = complexity(n, 0); in.refusal != nil {

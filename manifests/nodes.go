@@ -47,6 +47,25 @@ func tooComplex(n *yaml.Node) *pathError {
 	return nil
 }
 
+// maxSeparators bounds what is parsed at all: every node of a document takes a
+// separator, and some hundred bytes of memory.
+const maxSeparators = 1_000_000
+
+// crowded tells whether text could hold more nodes than are worth parsing.
+func crowded(data []byte) bool {
+	if len(data) <= maxSeparators {
+		return false
+	}
+	n := 0
+	for _, c := range data {
+		switch c {
+		case ',', '\n', '[', '{', '-', '?', ':':
+			n++
+		}
+	}
+	return n > maxSeparators
+}
+
 type measure struct {
 	nodes, depths map[*yaml.Node]int // of anchored nodes, once known
 	open          map[*yaml.Node]bool
