@@ -23,7 +23,18 @@ func misfit(n *yaml.Node, kind string, f schema.Fault) (field string, line int) 
 		if m := typeInText.FindStringSubmatch(f.Message); m != nil {
 			fits = func(n *yaml.Node) bool { return jsonType(n) == m[1] }
 		}
-		line, _ = locate(n, f.Field, fits)
+		line, ok := locate(n, f.Field, fits)
+		if ok {
+			return f.Field, line
+		}
+		// In a map of strings Kubernetes names the map only.
+		var at *yaml.Node
+		locate(n, f.Field, func(n *yaml.Node) bool { at = n; return true })
+		if at != nil {
+			if path, v := search(at, f.Field, func(_ string, n *yaml.Node) bool { return fits(n) }); v != nil {
+				return path, v.Line
+			}
+		}
 		return f.Field, line
 	}
 	var wrong func(path string, n *yaml.Node) bool

@@ -150,7 +150,7 @@ func TestOtherKinds(t *testing.T) {
 		{"Service", "metadata: {name: s, namespace: d}\nspec: {ports: [{port: 80}]}", ""},
 		{"Service", "metadata: {name: s, namespace: d}\nspec: {type: X, ports: [{port: 80}]}", `spec.type: Unsupported value: "X": supported values: "ClusterIP", "ExternalName", "LoadBalancer", "NodePort"`},
 		{"Service", "metadata: {name: s, namespace: d}\nspec: {}", "spec.ports: Required value"},
-		{"ConfigMap", "metadata: {name: c, namespace: d}\ndata: {a b: x, c d: y, e: z}\nbinaryData: {e: aGk=}",
+		{"ConfigMap", "metadata: {name: c, namespace: d}\ndata: {a b: x, c d: x, e: z}\nbinaryData: {e: aGk=}",
 			"data[a b]: Invalid value: \"a b\": a valid config key must consist of alphanumeric characters, '-', '_' or '.' (e.g. 'key.name',  or 'KEY_NAME',  or 'key-name', regex used for validation is '[-._a-zA-Z0-9]+')\n" +
 				"data[c d]: Invalid value: \"c d\": a valid config key must consist of alphanumeric characters, '-', '_' or '.' (e.g. 'key.name',  or 'KEY_NAME',  or 'key-name', regex used for validation is '[-._a-zA-Z0-9]+')\n" +
 				"data[e]: Invalid value: \"e\": duplicate of key present in binaryData"},
