@@ -148,6 +148,7 @@ func (s *sync) run() {
 		if s.sizeChanged() {
 			s.resize()
 			s.countStatus()
+			s.wait(ReasonSizeNoted)
 			return
 		}
 		s.roll()

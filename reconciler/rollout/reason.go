@@ -30,7 +30,10 @@ const (
 	ReasonNoRoomToSurge   Reason = "NoRoomToSurge"   // the total is at replicas + surge
 	ReasonAtFloor         Reason = "AtFloor"         // old pods must serve until new ones are available
 	ReasonStatusLags      Reason = "StatusLags"      // an old ReplicaSet has not observed its last shrinking yet
-	ReasonOldPodsRemain   Reason = "OldPodsRemain"   // Recreate waits for pod objects to disappear
-	ReasonNotAvailable    Reason = "NotAvailable"    // everything is in place, replicas are not available yet
-	ReasonComplete        Reason = "Complete"        // nothing left to do
+	// ReasonSizeNoted: the only running ReplicaSet has the right size but was scaled for another one of the Deployment.
+	// Kubernetes takes that for a change of size for ever, and so moves nothing but counters.
+	ReasonSizeNoted     Reason = "SizeNoted"
+	ReasonOldPodsRemain Reason = "OldPodsRemain" // Recreate waits for pod objects to disappear
+	ReasonNotAvailable  Reason = "NotAvailable"  // everything is in place, replicas are not available yet
+	ReasonComplete      Reason = "Complete"      // nothing left to do
 )
