@@ -25,7 +25,7 @@ type Progress struct {
 	Revision   int64  // of the ReplicaSet that has it, 0 while there is none
 	ReplicaSet string // its name, empty while there is none
 	Phase      Phase
-	Reason     string // of the Progressing condition, or of ReplicaFailure while that is what stands in the way
+	Reason     string // of the Progressing condition if it speaks of this rollout, or of ReplicaFailure while that is in the way
 	Message    string
 	Observed   bool // status belongs to the present spec
 }
@@ -67,6 +67,8 @@ func State(d *appsv1.Deployment, replicaSets []*appsv1.ReplicaSet) Progress {
 		p.Phase = PhaseFailed
 	case failure != nil:
 		p.Reason, p.Message = failure.Reason, failure.Message
+	case p.Reason == newReplicaSetAvailable || p.Reason == progressDeadlineExceeded:
+		p.Reason, p.Message = "", "" // the former rollout's
 	}
 	return p
 }
