@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
@@ -220,8 +219,22 @@ func (f *follower) render(ctx context.Context, st Step) (Rendered, error) {
 		return Rendered{}, err
 	}
 	out := Rendered{Step: st}
+	before := f.takeOut(up.Roots, &out)
+	f.putIn(up.Roots, st.Hash, before)
+	for k, old := range before {
+		d := Delta{Key: k, Before: old, After: f.desired[k]}
+		if old == nil || d.After == nil || !samePlace(old.Manifest, d.After.Manifest) {
+			out.Deltas = append(out.Deltas, d)
+		}
+	}
+	slices.SortFunc(out.Deltas, func(a, b Delta) int { return compareKeys(a.Key, b.Key) })
+	return out, nil
+}
+
+// takeOut removes what changed roots declared, notes what is said about the roots, and returns what was removed.
+func (f *follower) takeOut(roots []manifests.RootResult, out *Rendered) map[engine.Key]*Desired {
 	before := map[engine.Key]*Desired{}
-	for _, r := range up.Roots {
+	for _, r := range roots {
 		id := rootID(r.App, r.Path)
 		delete(f.stale, id)
 		if r.Stale {
@@ -237,33 +250,25 @@ func (f *follower) render(ctx context.Context, st Step) (Rendered, error) {
 			}
 		}
 	}
-	changed := map[engine.Key]bool{}
-	for _, r := range up.Roots {
+	return before
+}
+
+// putIn takes up what changed roots declare now. An object that was not among those removed is added there as nil,
+// or as what another root declared of it.
+func (f *follower) putIn(roots []manifests.RootResult, commit string, before map[engine.Key]*Desired) {
+	for _, r := range roots {
 		for _, o := range r.Objects {
 			k := keyOf(o.ID)
-			if old, ok := f.desired[k]; ok && before[k] == nil {
-				before[k] = old
+			if before[k] == nil {
+				before[k] = f.desired[k]
 			}
-			d := f.want(o, st.Hash)
+			d := f.want(o, commit)
 			if old := before[k]; old != nil && old.Manifest.Digest == d.Manifest.Digest {
 				d.Commit = old.Commit
 			}
 			f.desired[k] = d
-			changed[k] = true
 		}
 	}
-	for k := range before {
-		changed[k] = true
-	}
-	for k := range changed {
-		d := Delta{Key: k, Before: before[k], After: f.desired[k]}
-		if d.Before != nil && d.After != nil && samePlace(d.Before.Manifest, d.After.Manifest) {
-			continue
-		}
-		out.Deltas = append(out.Deltas, d)
-	}
-	slices.SortFunc(out.Deltas, func(a, b Delta) int { return compareKeys(a.Key, b.Key) })
-	return out, nil
 }
 
 // samePlace reports whether two declarations are the same object at the same place.
@@ -342,76 +347,4 @@ func (l *Loop) suspend(_ context.Context, f *follower, suspended bool) error {
 	f.cursor = c
 	l.o.Log.Info().Str("source", f.Name).Bool("suspended", suspended).Msg("changed")
 	return nil
-}
-
-// SourceStatus is what a source looks like from outside.
-type SourceStatus struct {
-	Name      string
-	URL       string
-	Branch    string
-	Head      string // newest commit seen
-	Commit    string // newest commit recorded
-	LastPoll  time.Time
-	NextPoll  time.Time
-	Suspended bool
-	Err       error // of the last look; nil: it went well
-	Apps      []AppStatus
-	Problems  []manifests.Problem
-}
-
-// AppStatus is what one app of a source looks like.
-type AppStatus struct {
-	Name   string
-	Path   string
-	Commit string // its oldest last good commit: the source's, unless a root is stale
-	Stale  bool
-}
-
-// publish makes a source's state visible to Status.
-func (l *Loop) publish(f *follower) {
-	s := SourceStatus{
-		Name: f.Name, URL: f.URL, Branch: f.Branch, Head: f.head, Commit: f.cursor.Commit, LastPoll: f.lastPoll,
-		Suspended: f.cursor.Suspended, Err: f.err, Problems: slices.Clone(f.Cache.Problems()),
-	}
-	for i := range s.Problems {
-		s.Problems[i].Source = f.Name
-	}
-	for _, a := range f.Apps {
-		as := AppStatus{Name: a.Name, Path: a.Path, Commit: f.cursor.Commit}
-		for id := range f.stale {
-			if app, _, _ := strings.Cut(id, "\x00"); app == a.Name {
-				as.Stale = true
-				if c := f.cursor.Roots[id]; c != "" {
-					as.Commit = c
-				}
-			}
-		}
-		s.Apps = append(s.Apps, as)
-	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.published[f.Name] = s
-}
-
-// Status returns every source in configuration order, and the problems of planning and applying, sorted by object.
-// It never waits for a pass.
-func (l *Loop) Status() ([]SourceStatus, []manifests.Problem) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	var out []SourceStatus
-	for _, s := range l.o.Sources {
-		st := l.published[s.Name]
-		st.NextPoll = s.Trigger.NextAt()
-		out = append(out, st)
-	}
-	keys := make([]engine.Key, 0, len(l.problems))
-	for k := range l.problems {
-		keys = append(keys, k)
-	}
-	slices.SortFunc(keys, compareKeys)
-	var ps []manifests.Problem
-	for _, k := range keys {
-		ps = append(ps, l.problems[k])
-	}
-	return out, ps
 }

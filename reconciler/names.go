@@ -54,13 +54,16 @@ func containerNames(c corev1.Container, secret bool, name string) bool {
 		}
 	}
 	for _, e := range c.Env {
-		if e.ValueFrom == nil {
-			continue
-		}
-		s, m := e.ValueFrom.SecretKeyRef, e.ValueFrom.ConfigMapKeyRef
-		if secret && s != nil && s.Name == name || !secret && m != nil && m.Name == name {
+		if e.ValueFrom != nil && variableNames(e.ValueFrom, secret, name) {
 			return true
 		}
 	}
 	return false
+}
+
+func variableNames(v *corev1.EnvVarSource, secret bool, name string) bool {
+	if secret {
+		return v.SecretKeyRef != nil && v.SecretKeyRef.Name == name
+	}
+	return v.ConfigMapKeyRef != nil && v.ConfigMapKeyRef.Name == name
 }

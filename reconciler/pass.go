@@ -28,9 +28,7 @@ func (l *Loop) pass(ctx context.Context, keys []engine.Key) {
 		again := l.execute(ctx, plan)
 		l.withheld(keys, plan)
 		keys = again
-		for _, k := range l.work.next(l.o.MaxRollouts) {
-			keys = append(keys, k)
-		}
+		keys = append(keys, l.work.next(l.o.MaxRollouts)...)
 	}
 }
 

@@ -151,17 +151,19 @@ func refusal(s Subject, c engine.Change) *Withheld {
 	}
 	prev, next := s.Desired.Manifest, s.Desired.Manifest
 	prev.Object, next.Object = s.Live.Object, engine.Merge(s.Live.Object, c)
-	for _, p := range manifests.ValidateUpdate(prev, next) {
-		w := &Withheld{Key: s.Key, Reason: ReasonImmutableField, Message: p.Message, Line: p.Line}
-		if p.Field != "" {
-			w.Message = p.Field + ": " + p.Message
-		}
-		if p.Reason == manifests.SelectorImmutable {
-			w.Reason, w.Message = ReasonSelectorImmutable, selectorMessage
-		}
-		return w
+	problems := manifests.ValidateUpdate(prev, next)
+	if len(problems) == 0 {
+		return nil
 	}
-	return nil
+	p := problems[0]
+	w := &Withheld{Key: s.Key, Reason: ReasonImmutableField, Message: p.Message, Line: p.Line}
+	if p.Field != "" {
+		w.Message = p.Field + ": " + p.Message
+	}
+	if p.Reason == manifests.SelectorImmutable {
+		w.Reason, w.Message = ReasonSelectorImmutable, selectorMessage
+	}
+	return w
 }
 
 func compareKeys(a, b engine.Key) int {

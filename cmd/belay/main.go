@@ -1,10 +1,12 @@
-// Command belay makes a Git repository of Kubernetes Deployment manifests run.
+// Command belay makes a Git repository of Kubernetes Deployment manifests run. It owns the process alone, and never does
+// anything itself: see cmd/belay/verbs.
 package main
 
 import (
+	"context"
 	"os"
 
 	"github.com/belay-dev/belay/cmd/belay/verbs"
 )
 
-func main() { os.Exit(verbs.Main()) }
+func main() { os.Exit(verbs.Main(context.Background())) }

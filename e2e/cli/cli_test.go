@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"net/http"
 	"os"
 	"os/exec"
@@ -18,7 +19,7 @@ import (
 
 // TestMain lets the test binary be the command belay.
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"belay": func() { os.Exit(verbs.Main()) }})
+	testscript.Main(m, map[string]func(){"belay": func() { os.Exit(verbs.Main(context.Background())) }})
 }
 
 // needGit skips without git, or fails where CI promised it.
@@ -141,8 +142,8 @@ func TestReadme(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	dir, err := os.MkdirTemp(t.TempDir(), "readme")
-	if err != nil {
+	dir := filepath.Join(t.TempDir(), "readme")
+	if err := os.Mkdir(dir, 0o755); err != nil {
 		t.Fatal(err)
 	}
 	s := &session{t: t, dir: dir, env: os.Environ()}

@@ -100,10 +100,10 @@ func (d *story) say(format string, args ...any) { fmt.Fprintf(d.e.out, format, a
 // prepare makes the remote and the clone.
 func (d *story) prepare(ctx context.Context) error {
 	d.say("A remote, and a clone of it:\n")
-	if err := d.run(ctx, d.dir, "git", "init", "--quiet", "--bare", "--initial-branch=main", d.remote()); err != nil {
+	if err := d.git(ctx, d.dir, "init", "--quiet", "--bare", "--initial-branch=main", d.remote()); err != nil {
 		return err
 	}
-	if err := d.quiet(ctx, d.dir, "git", "init", "--quiet", "--initial-branch=main", d.clone()); err != nil {
+	if err := d.quiet(ctx, d.dir, "init", "--quiet", "--initial-branch=main", d.clone()); err != nil {
 		return err
 	}
 	for _, args := range [][]string{
@@ -111,7 +111,7 @@ func (d *story) prepare(ctx context.Context) error {
 		{"config", "user.name", "Demo"}, {"config", "user.email", "demo@example.com"}, {"config", "commit.gpgsign", "false"},
 		{"config", "push.autoSetupRemote", "true"}, {"config", "push.default", "current"},
 	} {
-		if err := d.quiet(ctx, d.clone(), "git", args...); err != nil {
+		if err := d.quiet(ctx, d.clone(), args...); err != nil {
 			return err
 		}
 	}
@@ -182,7 +182,7 @@ func (d *story) tell(ctx context.Context) error {
 	}
 	d.say("\nGoing back is a Git operation:\n")
 	err := errors.Join(
-		d.run(ctx, d.clone(), "git", "revert", "--no-edit", "HEAD"), d.run(ctx, d.clone(), "git", "push", "--quiet"),
+		d.git(ctx, d.clone(), "revert", "--no-edit", "HEAD"), d.git(ctx, d.clone(), "push", "--quiet"),
 		d.show(ctx, "sync", "--wait"), d.show(ctx, "get", "pods"), d.show(ctx, "rollout", "history", "deploy/mediawiki"),
 	)
 	if err != nil {
@@ -199,12 +199,12 @@ func (d *story) commit(ctx context.Context, tag, message string) error {
 	if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
 		return fmt.Errorf("write the manifest: %w", err)
 	}
-	if err := d.quiet(ctx, d.clone(), "git", "add", "."); err != nil {
+	if err := d.quiet(ctx, d.clone(), "add", "."); err != nil {
 		return err
 	}
 	return errors.Join(
-		d.run(ctx, d.clone(), "git", "commit", "--quiet", "-m", message),
-		d.run(ctx, d.clone(), "git", "push", "--quiet"),
+		d.git(ctx, d.clone(), "commit", "--quiet", "-m", message),
+		d.git(ctx, d.clone(), "push", "--quiet"),
 	)
 }
 
@@ -240,8 +240,8 @@ func (d *story) show(ctx context.Context, args ...string) error {
 	return err
 }
 
-// run shows a command and what it prints.
-func (d *story) run(ctx context.Context, dir, name string, args ...string) error {
+// git shows a git command and what it prints.
+func (d *story) git(ctx context.Context, dir string, args ...string) error {
 	shown := make([]string, 0, len(args))
 	for _, a := range args {
 		if strings.ContainsAny(a, " .") && strings.Contains(a, " ") {
@@ -251,18 +251,18 @@ func (d *story) run(ctx context.Context, dir, name string, args ...string) error
 			shown = append(shown, a)
 		}
 	}
-	d.say("$ %s %s\n", name, strings.Join(shown, " "))
-	return d.quiet(ctx, dir, name, args...)
+	d.say("$ git %s\n", strings.Join(shown, " "))
+	return d.quiet(ctx, dir, args...)
 }
 
-// quiet runs a command; what it prints is shown only when it fails.
-func (d *story) quiet(ctx context.Context, dir, name string, args ...string) error {
+// quiet runs a git command; what it prints is shown only when it fails.
+func (d *story) quiet(ctx context.Context, dir string, args ...string) error {
 	var out bytes.Buffer
-	cmd := exec.CommandContext(ctx, name, args...)
+	cmd := exec.CommandContext(ctx, "git", args...)
 	cmd.Dir, cmd.Stdout, cmd.Stderr = dir, &out, &out
 	cmd.Env = append(os.Environ(), "GIT_CONFIG_GLOBAL="+os.DevNull, "GIT_CONFIG_SYSTEM="+os.DevNull, "GIT_TERMINAL_PROMPT=0")
 	if err := cmd.Run(); err != nil {
-		return fmt.Errorf("%s %s: %w\n%s", name, strings.Join(args, " "), err, out.String())
+		return fmt.Errorf("git %s: %w\n%s", strings.Join(args, " "), err, out.String())
 	}
 	return nil
 }

@@ -25,8 +25,8 @@ type env struct {
 
 // Main executes the process's own command line. The first interrupt or termination signal stops it cleanly; the second
 // one is not caught, so that it ends a stop that takes too long.
-func Main() int {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+func Main(ctx context.Context) int {
+	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	context.AfterFunc(ctx, stop)
 	return Run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr)

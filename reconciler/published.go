@@ -1,0 +1,82 @@
+package reconciler
+
+import (
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/belay-dev/belay/manifests"
+	"github.com/belay-dev/belay/reconciler/engine"
+)
+
+// SourceStatus is what a source looks like from outside.
+type SourceStatus struct {
+	Name      string
+	URL       string
+	Branch    string
+	Head      string // newest commit seen
+	Commit    string // newest commit recorded
+	LastPoll  time.Time
+	NextPoll  time.Time
+	Suspended bool
+	Err       error // of the last look; nil: it went well
+	Apps      []AppStatus
+	Problems  []manifests.Problem
+}
+
+// AppStatus is what one app of a source looks like.
+type AppStatus struct {
+	Name   string
+	Path   string
+	Commit string // its oldest last good commit: the source's, unless a root is stale
+	Stale  bool
+}
+
+// publish makes a source's state visible to Status.
+func (l *Loop) publish(f *follower) {
+	s := SourceStatus{
+		Name: f.Name, URL: f.URL, Branch: f.Branch, Head: f.head, Commit: f.cursor.Commit, LastPoll: f.lastPoll,
+		Suspended: f.cursor.Suspended, Err: f.err, Problems: slices.Clone(f.Cache.Problems()),
+	}
+	for i := range s.Problems {
+		s.Problems[i].Source = f.Name
+	}
+	for _, a := range f.Apps {
+		as := AppStatus{Name: a.Name, Path: a.Path, Commit: f.cursor.Commit}
+		for id := range f.stale {
+			if app, _, _ := strings.Cut(id, "\x00"); app == a.Name {
+				as.Stale = true
+				if c := f.cursor.Roots[id]; c != "" {
+					as.Commit = c
+				}
+			}
+		}
+		s.Apps = append(s.Apps, as)
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.published[f.Name] = s
+}
+
+// Status returns every source in configuration order, and the problems of planning and applying, sorted by object.
+// It never waits for a pass.
+func (l *Loop) Status() ([]SourceStatus, []manifests.Problem) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	var out []SourceStatus
+	for _, s := range l.o.Sources {
+		st := l.published[s.Name]
+		st.NextPoll = s.Trigger.NextAt()
+		out = append(out, st)
+	}
+	keys := make([]engine.Key, 0, len(l.problems))
+	for k := range l.problems {
+		keys = append(keys, k)
+	}
+	slices.SortFunc(keys, compareKeys)
+	var ps []manifests.Problem
+	for _, k := range keys {
+		ps = append(ps, l.problems[k])
+	}
+	return out, ps
+}
