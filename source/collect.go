@@ -123,7 +123,7 @@ func (c *collector) tree(h, base plumbing.Hash, depth int) error {
 		if same {
 			return nil
 		}
-		switch e.mode {
+		switch string(e.mode) {
 		case "40000", "040000":
 			return c.tree(e.id, old, depth+1)
 		case "160000": // a submodule's commit lies elsewhere
@@ -161,14 +161,14 @@ func (b *baseTree) next(e rawEntry) (plumbing.Hash, bool) {
 			break
 		}
 		mode, name := b.rest[:space], b.rest[space+1:null]
-		order := bytes.Compare(sortKey(name, mode), sortKey(e.name, []byte(e.mode)))
+		order := compareNames(name, mode, e.name, e.mode)
 		if order > 0 {
 			break
 		}
 		id := plumbing.Hash(b.rest[null+1 : null+21])
 		b.rest = b.rest[null+21:]
 		if order == 0 {
-			if string(mode) != e.mode {
+			if !bytes.Equal(mode, e.mode) {
 				return plumbing.ZeroHash, false
 			}
 			if id == e.id {
@@ -185,10 +185,23 @@ func (b *baseTree) next(e rawEntry) (plumbing.Hash, bool) {
 
 func isTreeMode(mode []byte) bool { return string(mode) == "40000" || string(mode) == "040000" }
 
-// sortKey is the name as Git sorts it: a directory as if it ended in a slash.
-func sortKey(name, mode []byte) []byte {
-	if isTreeMode(mode) {
-		return append(name[:len(name):len(name)], '/')
+// compareNames orders two entries as Git does: a directory as if its name ended in a slash.
+func compareNames(a, modeA, b, modeB []byte) int {
+	n := min(len(a), len(b))
+	if order := bytes.Compare(a[:n], b[:n]); order != 0 {
+		return order
 	}
-	return name
+	after := func(name, mode []byte) byte {
+		switch {
+		case len(name) > n:
+			return name[n]
+		case isTreeMode(mode):
+			return '/'
+		}
+		return 0
+	}
+	if order := int(after(a, modeA)) - int(after(b, modeB)); order != 0 {
+		return order
+	}
+	return len(a) - len(b)
 }

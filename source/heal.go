@@ -189,23 +189,17 @@ func verifyClosure(ctx context.Context, r *reader, h plumbing.Hash, known func(p
 
 // haves lists commits of the mirror for the server to find one that it has as well: the head, its ancestors at growing
 // distances, so that a rewritten branch costs no whole clone, and heads that were left before.
-func haves(r *reader, dir string, head plumbing.Hash) []plumbing.Hash {
+func (m *Mirror) haves(r *reader, dir string, head plumbing.Hash) []plumbing.Hash {
+	s := &Snapshot{mirror: m, objects: r}
 	out := []plumbing.Hash{head}
 	at := head
-	for i, mark := 1, 1; len(out) < 16; i++ {
-		data, err := r.bytes(plumbing.CommitObject, at)
-		if err != nil {
+	for i, mark := 1, 1; i <= 1024; i++ {
+		n, err := s.node(at)
+		if err != nil || len(n.parents) == 0 {
 			break
 		}
-		raw, err := parseCommit(at, data)
-		if err != nil || len(raw.parents) == 0 {
-			break
-		}
-		if at = raw.parents[0]; i == mark {
+		if at = n.parents[0]; i == mark {
 			out, mark = append(out, at), mark*2
-		}
-		if i > 4096 {
-			break
 		}
 	}
 	kept, err := listRefs(dir, keepPrefix)

@@ -223,6 +223,7 @@ func (l *localRemote) fetch(ctx context.Context, want plumbing.Hash, to *fetchTa
 	if err != nil {
 		return remoteDamage(l.path, err)
 	}
+	to.whole = true
 	return remoteDamage(l.path, to.writeObjects(ctx, from, list))
 }
 

@@ -168,7 +168,7 @@ func (m *Mirror) bring(ctx context.Context, dir string, h plumbing.Hash, old Has
 		if left, err = toGit(old); err != nil {
 			return err
 		}
-		target.haves = haves(was, dir, left)
+		target.haves = func() []plumbing.Hash { return m.haves(was, dir, left) }
 	}
 	if !was.has(h) {
 		if err := m.remote.fetch(ctx, h, target); err != nil {
@@ -182,7 +182,7 @@ func (m *Mirror) bring(ctx context.Context, dir string, h plumbing.Hash, old Has
 	}
 	defer now.Close()
 	linear, err := verifyHead(ctx, now, h, left, was.has, 0)
-	if err == nil {
+	if err == nil && !target.whole {
 		err = verifyClosure(ctx, now, h, was.has)
 	}
 	if err != nil {

@@ -19,7 +19,10 @@ type fetchTarget struct {
 	dir    string
 	limits Limits
 	has    func(plumbing.Hash) bool
-	haves  []plumbing.Hash
+	// haves lists commits that are there, for a server to choose from; nil when there are none.
+	haves func() []plumbing.Hash
+	// whole is set by a fetch that knows that nothing is missing in what it brought.
+	whole bool
 }
 
 // writePack runs write with a writer for one pack. The pack is checked object by object and indexed before it gets its

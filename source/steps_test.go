@@ -214,3 +214,29 @@ func TestSeveralCommitsInOnePush(t *testing.T) {
 		}
 	}
 }
+
+func TestNamesAreOrderedAsGitDoes(t *testing.T) {
+	t.Parallel()
+	file, tree := []byte("100644"), []byte("40000")
+	sorted := []struct {
+		name string
+		mode []byte
+	}{{"a", file}, {"a-", file}, {"a-b", tree}, {"a.", file}, {"a", tree}, {"a0", file}, {"ab", tree}, {"b", file}, {"ba", file}, {"c", tree}}
+	for i, x := range sorted {
+		for j, y := range sorted {
+			if got := compareNames([]byte(x.name), x.mode, []byte(y.name), y.mode); sign(got) != sign(i-j) {
+				t.Errorf("%s and %s: %d, want the sign of %d", x.name, y.name, got, i-j)
+			}
+		}
+	}
+}
+
+func sign(n int) int {
+	switch {
+	case n < 0:
+		return -1
+	case n > 0:
+		return 1
+	}
+	return 0
+}

@@ -55,7 +55,7 @@ func (d directory) find(name string) *entry {
 
 // rawEntry is one entry of a tree object as it is stored.
 type rawEntry struct {
-	mode string
+	mode []byte
 	name []byte
 	id   plumbing.Hash
 }
@@ -68,7 +68,7 @@ func eachEntry(h plumbing.Hash, data []byte, f func(rawEntry) error) error {
 		if space < 0 || space > 7 || null < space || len(data) < null+1+len(plumbing.Hash{}) {
 			return fmt.Errorf("%w: tree %s", errMalformed, h)
 		}
-		e := rawEntry{mode: string(data[:space]), name: data[space+1 : null]}
+		e := rawEntry{mode: data[:space], name: data[space+1 : null]}
 		copy(e.id[:], data[null+1:])
 		data = data[null+1+len(e.id):]
 		if err := f(e); err != nil {
@@ -101,7 +101,7 @@ func parseTree(h plumbing.Hash, data []byte) (directory, error) {
 		if name == "" || name == "." || name == ".." || strings.EqualFold(name, ".git") || strings.Contains(name, "/") {
 			return fmt.Errorf("%w: tree %s: name %s", errMalformed, h, quote(name))
 		}
-		list = append(list, &entry{name: name, mode: fileMode(raw.mode), id: raw.id})
+		list = append(list, &entry{name: name, mode: fileMode(string(raw.mode)), id: raw.id})
 		return nil
 	})
 	if err != nil {

@@ -275,7 +275,11 @@ func (w *wireRemote) receive(dog *watchdog, want plumbing.Hash, to *fetchTarget)
 			return err
 		}
 	}
-	request, err := w.request(g, want, to.haves)
+	var haves []plumbing.Hash
+	if to.haves != nil {
+		haves = to.haves()
+	}
+	request, err := w.request(g, want, haves)
 	if err != nil {
 		return err
 	}
