@@ -229,10 +229,16 @@ func (m *Mirror) rebuild(ctx context.Context, h plumbing.Hash) error {
 	}
 	m.carryKept(ctx, fresh)
 	m.log.Warn().Str(logPath, dir+".bad").Msg("mirror is damaged, set aside")
+	m.mu.Lock()
+	defer m.mu.Unlock()
 	if err := setAside(dir); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	return os.Rename(fresh, dir)
+	if err := os.Rename(fresh, dir); err != nil {
+		return err
+	}
+	m.at.Commit = fromGit(h)
+	return nil
 }
 
 // carryKept copies what it can of the kept heads, and of the head that is left, into the new mirror.

@@ -169,3 +169,5 @@ func wantKind(t testing.TB, err error, want Kind) {
 func isNotExist(err error) bool { return errors.Is(err, fs.ErrNotExist) }
 
 func asError(err error, e **Error) bool { return errors.As(err, e) }
+
+var nopLog = zerolog.Nop()

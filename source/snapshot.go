@@ -15,7 +15,10 @@ type Snapshot struct {
 
 // Snapshot returns a handle at the newest head. The caller closes it.
 func (m *Mirror) Snapshot() (*Snapshot, error) {
-	head := m.Head()
+	// Held so that the mirror is not exchanged in between.
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	head := m.at
 	if head.Commit == "" {
 		return nil, &Error{Kind: KindEmpty, Op: "open snapshot", Subject: m.cfg.Name, Err: errorText("no commit fetched yet")}
 	}

@@ -169,25 +169,33 @@ func parseGreeting(in *pktReader) (greeted, error) {
 			}
 			return g, nil
 		}
-		switch {
-		case strings.HasPrefix(line, "# service=") && first:
+		if first && !service && strings.HasPrefix(line, "# service=") {
 			service = true
 			continue
-		case line == "version 2" && first:
-			g.two = true
-		case strings.HasPrefix(line, "version ") && first:
-			continue
-		case g.two:
-			g.caps = append(g.caps, line)
-		case strings.HasPrefix(line, "shallow "):
-			g.shallow = true
-		default:
-			if err := g.addRef(line, first); err != nil {
-				return g, err
-			}
 		}
-		first, service = false, false
+		if first && strings.HasPrefix(line, "version ") {
+			g.two = line == "version 2"
+			first = !g.two // version 1 is version 0 after this line
+			continue
+		}
+		if err := g.take(line, first); err != nil {
+			return g, err
+		}
+		first = false
 	}
+}
+
+// take reads one line of a greeting after what names the version.
+func (g *greeted) take(line string, first bool) error {
+	switch {
+	case g.two:
+		g.caps = append(g.caps, line)
+	case strings.HasPrefix(line, "shallow "):
+		g.shallow = true
+	default:
+		return g.addRef(line, first)
+	}
+	return nil
 }
 
 // addRef takes a line of version 0: a hash, a name, and in the first line the capabilities.
