@@ -57,6 +57,14 @@ func BenchmarkOneImage(b *testing.B) {
 			})
 		}
 	}
+	for _, n := range []int{100, 1000, 5000} {
+		b.Run(fmt.Sprintf("overlays/%d", n), func(b *testing.B) {
+			benchOneImage(b, newMemTree(overlayFiles(n)), func(tree *memTree, i int) *memTree {
+				name := "kustomization.yaml"
+				return tree.with(map[string]string{overlayPath(i%n) + "/" + name: overlay(appName(i%n), i+2)[name]})
+			})
+		})
+	}
 }
 
 func benchOneImage(b *testing.B, tree *memTree, next func(*memTree, int) *memTree) {

@@ -5,13 +5,11 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"reflect"
 	"strings"
 	"sync"
 	"testing"
 
 	"k8s.io/apimachinery/pkg/api/equality"
-	"pgregory.net/rapid"
 )
 
 // memBlobs keeps blobs in memory.
@@ -300,138 +298,38 @@ func TestPreviewLeavesTheIndexAlone(t *testing.T) {
 	}
 }
 
-// TestAnySequence syncs random sequences of trees and holds the result against
-// a new cache's at the last one.
-func TestAnySequence(t *testing.T) {
+// What a directory is, is still known after something else in it changed.
+func TestKustomizationBecomesComponent(t *testing.T) {
 	t.Parallel()
-	apps := []App{
-		{Source: "s", Name: "two", Path: "two", Namespace: "default"},
-		{Source: "s", Name: "one", Path: "one", Namespace: "default"},
-		{Source: "s", Name: "deep", Path: "one/x", Namespace: "deep"},
+	tree := newMemTree(map[string]string{"a/kustomization.yaml": "resources: [c.yaml]\n", "a/c.yaml": configMap("c", "1")})
+	c := NewCache(oneApp, Options{})
+	mustSync(t, c, tree, "c1")
+	tree = tree.with(map[string]string{"a/c.yaml": configMap("c", "2")})
+	mustSync(t, c, tree, "c2")
+	tree = tree.with(map[string]string{"a/kustomization.yaml": "resources: [c.yaml]\nnamePrefix: x-\n"})
+	if u := mustSync(t, c, tree, "c3"); u.Rendered != 1 || u.Roots[0].Gone {
+		t.Errorf("another prefix: %s", describe(u))
 	}
-	dirs := []string{"one", "one/x", "one/x/y", "two", "two/a", "base"}
-	contents := []string{
-		"", "", configMap("a", "1"), configMap("a", "2"), configMap("b", "1"), "kind: [", "a: b", "-> ../base", "-> ../base/c.yaml", "-> ../../..", submodule,
-		"resources: [c.yaml]\n", "resources: [../base]\n", "resources: [x, y]\nnamePrefix: p-\n", "kind: Component\napiVersion: kustomize.config.k8s.io/v1alpha1\nresources: [c.yaml]\n",
+	tree = tree.with(map[string]string{"a/kustomization.yaml": "kind: Component\napiVersion: kustomize.config.k8s.io/v1alpha1\nresources: [c.yaml]\n"})
+	if u := mustSync(t, c, tree, "c4"); u.Rendered != 0 || len(u.Roots) != 1 || !u.Roots[0].Gone {
+		t.Errorf("a component: %s", describe(u))
 	}
-	names := []string{"c.yaml", "d.yaml", "kustomization.yaml", "link", "x", "sub/c.yaml"}
-	rapid.Check(t, func(t *rapid.T) {
-		blobs := &memBlobs{}
-		c := NewCache(apps, Options{Blobs: blobs})
-		tree := newMemTree(nil)
-		shown := map[string]string{}
-		for step := range rapid.IntRange(1, 6).Draw(t, "steps") {
-			files := map[string]string{}
-			for range rapid.IntRange(1, 4).Draw(t, "changes") {
-				p := rapid.SampledFrom(dirs).Draw(t, "dir") + "/" + rapid.SampledFrom(names).Draw(t, "name")
-				files[p] = rapid.SampledFrom(contents).Draw(t, "content")
-			}
-			tree = mergeFiles(tree, files)
-			commit := fmt.Sprintf("c%d", step)
-			u, err := c.Sync(t.Context(), tree, commit)
-			if err != nil {
-				t.Fatal(err)
-			}
-			replay(shown, u)
-			if rapid.Bool().Draw(t, "restart") {
-				c = NewCache(apps, Options{Blobs: blobs})
-				if _, err := c.Sync(t.Context(), tree, commit); err != nil {
-					t.Fatal(err)
-				}
-			}
-		}
-		full := NewCache(apps, Options{})
-		if _, err := full.Sync(t.Context(), tree, "last"); err != nil {
-			t.Fatal(err)
-		}
-		compareFresh(t, c, full, tree)
-		if want := owners(c); !reflect.DeepEqual(shown, want) {
-			t.Errorf("updates add up to\n%v\nthe cache holds\n%v", shown, want)
-		}
-	})
-}
-
-// mergeFiles sets files, where a file may take the place of a directory and the
-// reverse.
-func mergeFiles(tree *memTree, files map[string]string) *memTree {
-	all := tree.files()
-	for p, content := range files {
-		for old := range all {
-			if old == p || strings.HasPrefix(old, p+"/") || strings.HasPrefix(p, old+"/") {
-				delete(all, old)
-			}
-		}
-		if content != "" {
-			all[p] = content
-		}
-	}
-	return newMemTree(all)
-}
-
-// replay applies an update to what a reader of updates knows.
-func replay(shown map[string]string, u Update) {
-	for _, r := range u.Roots {
-		for _, o := range r.Before {
-			if k := o.ID.String(); shown[k] == r.App+" "+r.Path+" "+o.Digest {
-				delete(shown, k)
-			}
-		}
-	}
-	for _, r := range u.Roots {
-		for _, o := range r.Objects {
-			shown[o.ID.String()] = r.App + " " + r.Path + " " + o.Digest
-		}
+	tree = tree.with(map[string]string{"a/kustomization.yaml": "resources: [c.yaml]\n"})
+	if u := mustSync(t, c, tree, "c5"); u.Rendered != 1 || len(u.Roots) != 1 || u.Roots[0].Gone {
+		t.Errorf("a kustomization again: %s", describe(u))
 	}
 }
 
-func owners(c *Cache) map[string]string {
-	out := map[string]string{}
-	for _, o := range c.Objects() {
-		out[o.ID.String()] = o.App + " " + o.Root + " " + o.Digest
+func TestValidateUpdateNamesTheLine(t *testing.T) {
+	t.Parallel()
+	before := objects(t, diffBefore)[0]
+	after := objects(t, strings.ReplaceAll(diffBefore, "{app: web}", "{app: shop}"))[0]
+	got := ValidateUpdate(before, after)
+	if len(got) != 1 || got[0].String() != `f.yaml:9: spec.selector: Invalid value: {"matchLabels":{"app":"shop"}}: field is immutable (SelectorImmutable)` {
+		t.Errorf("got %v", got)
 	}
-	return out
-}
-
-// compareFresh compares root by root with a cache that has no past: the same
-// roots are stale for the same reasons, and the others hold the same objects.
-func compareFresh(t *rapid.T, c, full *Cache, tree *memTree) {
-	fresh := map[rootKey]*root{}
-	for key, r := range full.roots {
-		fresh[key] = r
-	}
-	for key, r := range c.roots {
-		f := fresh[key]
-		if f == nil {
-			if !r.stale {
-				t.Errorf("root %v exists only in the cache with a past: %+v\n%v", key, r.found, tree.files())
-			}
-			continue
-		}
-		delete(fresh, key)
-		if r.kind != f.kind || r.stale != f.stale || !reflect.DeepEqual(problemTexts(r.found), problemTexts(f.found)) {
-			t.Errorf("root %v: got %v stale=%v %v, want %v stale=%v %v\n%v", key, r.kind, r.stale, problemTexts(r.found), f.kind, f.stale, problemTexts(f.found), tree.files())
-		}
-		if !r.stale && !reflect.DeepEqual(digests(r.raw), digests(f.raw)) {
-			t.Errorf("root %v: got %v, want %v\n%v", key, digests(r.raw), digests(f.raw), tree.files())
-		}
-	}
-	for key := range fresh {
-		t.Errorf("root %v is missing\n%v", key, tree.files())
+	if got := ValidateUpdate(before, objects(t, strings.Replace(diffBefore, "web:1", "web:2", 1))[0]); got != nil {
+		t.Errorf("got %v", got)
 	}
 }
 
-func problemTexts(problems []Problem) []string {
-	var out []string
-	for _, p := range problems {
-		out = append(out, p.String())
-	}
-	return out
-}
-
-func digests(list []Object) []string {
-	var out []string
-	for _, o := range list {
-		out = append(out, o.ID.String()+" "+o.where()+" "+o.Digest)
-	}
-	return out
-}

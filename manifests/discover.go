@@ -189,6 +189,24 @@ func (w *walk) kustomization(at found) (is, component bool) {
 	return known == classKustomize, known == classComponent
 }
 
+// reclassified tells whether an edited kustomization makes another thing of its
+// directory than it was.
+func (v *view) reclassified(edited []editedDir) bool {
+	for _, e := range edited {
+		v.mu.Lock()
+		was := e.old.class
+		v.mu.Unlock()
+		if was == classUnknown {
+			continue // no app has looked at it
+		}
+		w := walk{reader: v.reader()}
+		if w.kustomization(found{real: e.path, dir: e.new}); e.new.class != was {
+			return true
+		}
+	}
+	return false
+}
+
 // classify reads the kustomization of a directory; linked tells that it lies
 // elsewhere, so that the directory alone does not decide.
 func (w *walk) classify(at found) (class dirClass, linked bool) {

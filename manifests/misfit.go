@@ -19,42 +19,14 @@ var typeInText = regexp.MustCompile(`cannot unmarshal (\w+)`)
 // and base64, so the value is looked for.
 func misfit(n *yaml.Node, kind string, f schema.Fault) (field string, line int) {
 	if f.Field != "" {
-		fits := func(*yaml.Node) bool { return true }
-		if m := typeInText.FindStringSubmatch(f.Message); m != nil {
-			fits = func(n *yaml.Node) bool { return jsonType(n) == m[1] }
-		}
-		line, ok := locate(n, f.Field, fits)
-		if ok {
-			return f.Field, line
-		}
-		// In a map of strings Kubernetes names the map only.
-		var at *yaml.Node
-		locate(n, f.Field, func(n *yaml.Node) bool { at = n; return true })
-		if at != nil {
-			if path, v := search(at, f.Field, func(_ string, n *yaml.Node) bool { return fits(n) }); v != nil {
-				return path, v.Line
-			}
-		}
-		return f.Field, line
+		return misfitAt(n, f)
 	}
 	var wrong func(path string, n *yaml.Node) bool
 	switch {
 	case strings.HasPrefix(f.Message, "quantities must match"), strings.Contains(f.Message, "unable to parse quantity"):
-		wrong = func(path string, n *yaml.Node) bool {
-			if !strings.Contains(path, "limits.") && !strings.Contains(path, "requests.") && !strings.HasSuffix(path, "sizeLimit") {
-				return false
-			}
-			_, err := resource.ParseQuantity(n.Value)
-			return err != nil
-		}
+		wrong = badQuantity
 	case strings.Contains(f.Message, "illegal base64") && (kind == "Secret" || kind == "ConfigMap"):
-		wrong = func(path string, n *yaml.Node) bool {
-			if !strings.HasPrefix(path, "data.") && !strings.HasPrefix(path, "binaryData.") {
-				return false
-			}
-			_, err := base64.StdEncoding.DecodeString(n.Value)
-			return err != nil
-		}
+		wrong = badBase64
 	default:
 		return "", target(n).Line
 	}
@@ -62,6 +34,43 @@ func misfit(n *yaml.Node, kind string, f schema.Fault) (field string, line int) 
 		return path, at.Line
 	}
 	return "", target(n).Line
+}
+
+// misfitAt finds the value under a path without indices.
+func misfitAt(n *yaml.Node, f schema.Fault) (field string, line int) {
+	fits := func(*yaml.Node) bool { return true }
+	if m := typeInText.FindStringSubmatch(f.Message); m != nil {
+		fits = func(n *yaml.Node) bool { return jsonType(n) == m[1] }
+	}
+	line, ok := locate(n, f.Field, fits)
+	if ok {
+		return f.Field, line
+	}
+	// In a map of strings Kubernetes names the map only.
+	var at *yaml.Node
+	locate(n, f.Field, func(n *yaml.Node) bool { at = n; return true })
+	if at != nil {
+		if path, v := search(at, f.Field, func(_ string, n *yaml.Node) bool { return fits(n) }); v != nil {
+			return path, v.Line
+		}
+	}
+	return f.Field, line
+}
+
+func badQuantity(path string, n *yaml.Node) bool {
+	if !strings.Contains(path, "limits.") && !strings.Contains(path, "requests.") && !strings.HasSuffix(path, "sizeLimit") {
+		return false
+	}
+	_, err := resource.ParseQuantity(n.Value)
+	return err != nil
+}
+
+func badBase64(path string, n *yaml.Node) bool {
+	if !strings.HasPrefix(path, "data.") && !strings.HasPrefix(path, "binaryData.") {
+		return false
+	}
+	_, err := base64.StdEncoding.DecodeString(n.Value)
+	return err != nil
 }
 
 // search returns the first scalar, in the order of the document, that matches.

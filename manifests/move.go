@@ -25,6 +25,7 @@ func (c *Cache) move(s *state, tree Tree, commit string) (gone []rootKey, err er
 			dirty.structural = true
 		}
 	}
+	dirty.structural = dirty.structural || next.reclassified(dirty.edited)
 	var found []discovered
 	if dirty.structural {
 		for _, app := range c.apps {

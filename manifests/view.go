@@ -241,6 +241,14 @@ func (r *reader) read(p string) ([]byte, found, error) {
 type changes struct {
 	keys       map[string]struct{} // dependency keys (see reader) that may have changed
 	structural bool                // the set of roots may have changed
+	edited     []editedDir         // directories whose kustomization has another content
+}
+
+// editedDir is a directory that is a root, or not, for the same reason as
+// before unless the kind of its kustomization changed.
+type editedDir struct {
+	path     string
+	old, new *dir
 }
 
 func (c *changes) hit(key string) { c.keys[key] = struct{}{} }
@@ -309,14 +317,24 @@ func (v *view) compare(c *changes, t Tree, old *dir, p, hash string) (*dir, erro
 	for _, was := range gone {
 		v.removed(c, was, path.Join(p, was.name))
 	}
+	edited := false
 	for _, pair := range changed {
 		if err := v.compareEntry(c, t, pair[0], pair[1], p); err != nil {
 			return nil, err
 		}
+		if isKustomization(pair[1].name) {
+			edited = true
+			c.edited = append(c.edited, editedDir{path: p, old: old, new: next})
+		}
 	}
-	if named {
+	switch {
+	case named:
 		c.structural = true
 		c.hit(p + "/")
+	case !edited:
+		v.mu.Lock()
+		next.class = old.class
+		v.mu.Unlock()
 	}
 	return next, nil
 }
@@ -329,7 +347,7 @@ func (v *view) compareEntry(c *changes, t Tree, was, is *entry, p string) error 
 	switch {
 	case !is.mode.IsDir():
 		c.hit(here)
-		if is.mode&fs.ModeSymlink != 0 || isKustomization(is.name) {
+		if is.mode&fs.ModeSymlink != 0 {
 			c.structural = true
 		}
 	case sub != nil:

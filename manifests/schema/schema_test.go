@@ -184,7 +184,11 @@ func TestStored(t *testing.T) {
 	if s.UID != "" || s.ResourceVersion != "" || s.Generation != 0 || !s.CreationTimestamp.IsZero() {
 		t.Errorf("metadata of a server is kept: %+v", s.ObjectMeta)
 	}
-	obj, faults = decode(t, "v1", "Service", "metadata: {name: s, namespace: d}\nspec: {selector: {a: b}, ports: [{port: 80}]}\nstatus: {loadBalancer: {ingress: [{ip: 1.2.3.4}]}}")
+}
+
+func TestStoredService(t *testing.T) {
+	t.Parallel()
+	obj, faults := decode(t, "v1", "Service", "metadata: {name: s, namespace: d}\nspec: {selector: {a: b}, ports: [{port: 80}]}\nstatus: {loadBalancer: {ingress: [{ip: 1.2.3.4}]}}")
 	if faults != nil {
 		t.Fatal(faults)
 	}
