@@ -332,4 +332,3 @@ func TestValidateUpdateNamesTheLine(t *testing.T) {
 		t.Errorf("got %v", got)
 	}
 }
-
