@@ -2,6 +2,7 @@ package source
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"net"
@@ -64,36 +65,51 @@ func bare(err error) error {
 	return err
 }
 
-func (a Auth) signer() (ssh.Signer, error) {
+// keyring opens the private key, and again only when one of its files has changed: opening a key with a passphrase
+// is slow on purpose. Not safe for concurrent use.
+type keyring struct {
+	auth   Auth
+	sum    [sha256.Size]byte
+	signer ssh.Signer
+}
+
+func (k *keyring) open() (ssh.Signer, error) {
 	fail := func(err error, hint string) (ssh.Signer, error) {
-		return nil, &Error{Kind: KindAuth, Op: "read key", Subject: a.KeyFile, Err: err, Hint: hint}
+		return nil, &Error{Kind: KindAuth, Op: "read key", Subject: k.auth.KeyFile, Err: err, Hint: hint}
 	}
-	if a.KeyFile == "" {
+	if k.auth.KeyFile == "" {
 		return fail(errorText("no private key"), "set keyFile")
 	}
-	pem, err := os.ReadFile(a.KeyFile)
+	pem, err := os.ReadFile(k.auth.KeyFile)
 	if err != nil {
 		return fail(bare(err), "check that the file exists and that this user may read it")
 	}
-	if a.PassphraseFile == "" {
-		s, err := ssh.ParsePrivateKey(pem)
-		var missing *ssh.PassphraseMissingError
-		switch {
-		case errors.As(err, &missing):
-			return fail(errorText("the key has a passphrase"), "set passphraseFile")
-		case err != nil:
-			return fail(errorText("no private key that can be read"), "it must be in OpenSSH or PEM format")
+	phrase := ""
+	if k.auth.PassphraseFile != "" {
+		if phrase, err = readSecret(k.auth.PassphraseFile, "passphrase"); err != nil {
+			return nil, err
 		}
-		return s, nil
 	}
-	phrase, err := readSecret(a.PassphraseFile, "passphrase")
-	if err != nil {
-		return nil, err
+	sum := sha256.Sum256([]byte(string(pem) + "\x00" + phrase))
+	if k.signer != nil && sum == k.sum {
+		return k.signer, nil
 	}
-	s, err := ssh.ParsePrivateKeyWithPassphrase(pem, []byte(phrase))
-	if err != nil {
+	var s ssh.Signer
+	if phrase == "" {
+		s, err = ssh.ParsePrivateKey(pem)
+	} else {
+		s, err = ssh.ParsePrivateKeyWithPassphrase(pem, []byte(phrase))
+	}
+	var missing *ssh.PassphraseMissingError
+	switch {
+	case errors.As(err, &missing):
+		return fail(errorText("the key has a passphrase"), "set passphraseFile")
+	case err != nil && phrase != "":
 		return fail(errorText("the passphrase does not open the key"), "")
+	case err != nil:
+		return fail(errorText("no private key that can be read"), "it must be in OpenSSH or PEM format")
 	}
+	k.sum, k.signer = sum, s
 	return s, nil
 }
 

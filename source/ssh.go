@@ -22,6 +22,7 @@ import (
 type sshCarrier struct {
 	to   sshAddress
 	auth Auth
+	keys keyring
 	step time.Duration
 	now  func() time.Time
 }
@@ -30,7 +31,7 @@ func (s *sshCarrier) address() string { return s.to.String() }
 func (s *sshCarrier) close()          {}
 
 func (s *sshCarrier) open(ctx context.Context) (conversation, error) {
-	signer, err := s.auth.signer()
+	signer, err := s.keys.open()
 	if err != nil {
 		return nil, err
 	}

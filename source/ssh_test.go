@@ -4,8 +4,10 @@ import (
 	"crypto/rand"
 	"crypto/rsa"
 	"encoding/pem"
+	"errors"
 	"io"
 	"net"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -22,14 +24,10 @@ func TestSSHErrors(t *testing.T) {
 	s := serveSSH(t, false)
 	dir := t.TempDir()
 	other, otherPEM := newSigner(t)
-	block, err := ssh.MarshalPrivateKeyWithPassphrase(must(ssh.ParseRawPrivateKey(otherPEM)), "", []byte("open sesame"))
-	if err != nil {
-		t.Fatal(err)
-	}
 	line := func(key ssh.PublicKey) string {
 		return knownhosts.Line([]string{knownhosts.Normalize(s.addr)}, key) + "\n"
 	}
-	locked := write(t, filepath.Join(dir, "locked"), string(pem.EncodeToMemory(block)))
+	locked := lock(t, filepath.Join(dir, "locked"), otherPEM)
 	rows := []struct {
 		name, hint string
 		edit       func(*Config)
@@ -74,15 +72,32 @@ func TestSSHErrors(t *testing.T) {
 	}
 	t.Run("passphrase", func(t *testing.T) {
 		cfg := s.config(r)
-		mine := must(ssh.ParseRawPrivateKey([]byte(must(readFile(s.key)))))
-		block, err := ssh.MarshalPrivateKeyWithPassphrase(mine, "", []byte("open sesame"))
-		if err != nil {
-			t.Fatal(err)
-		}
-		cfg.Auth.KeyFile = write(t, filepath.Join(dir, "mine"), string(pem.EncodeToMemory(block)))
+		cfg.Timeout = time.Minute // opening a locked key is slow on purpose
+		cfg.Auth.KeyFile = lock(t, filepath.Join(dir, "mine"), []byte(must(readFile(s.key))))
 		cfg.Auth.PassphraseFile = write(t, filepath.Join(dir, "phrase"), "open sesame\n")
-		poll(t, openMirror(t, cfg))
+		m := openMirror(t, cfg)
+		poll(t, m)
+		poll(t, m)
+		write(t, cfg.Auth.PassphraseFile, "another")
+		_, err := m.Poll(t.Context())
+		wantKind(t, err, KindAuth)
 	})
+}
+
+// lock writes a private key that the words open sesame open, with as little work for it as can be.
+func lock(t *testing.T, path string, key []byte) string {
+	t.Helper()
+	write(t, path, string(key))
+	if out, err := exec.Command("ssh-keygen", "-p", "-q", "-a", "1", "-P", "", "-N", "open sesame", "-f", path).CombinedOutput(); err == nil {
+		return path
+	} else if !errors.Is(err, exec.ErrNotFound) {
+		t.Fatalf("ssh-keygen: %v\n%s", err, out)
+	}
+	block, err := ssh.MarshalPrivateKeyWithPassphrase(must(ssh.ParseRawPrivateKey(key)), "", []byte("open sesame"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return write(t, path, string(pem.EncodeToMemory(block)))
 }
 
 func TestSSHSilence(t *testing.T) {
