@@ -3,6 +3,7 @@ package manifests
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"regexp"
@@ -108,7 +109,7 @@ func parse(data []byte) (n *yaml.Node, err error) {
 		return nil, err
 	}
 	var more yaml.Node
-	if err := dec.Decode(&more); err != io.EOF {
+	if err := dec.Decode(&more); !errors.Is(err, io.EOF) {
 		if err == nil {
 			err = fmt.Errorf("yaml: line %d: did not find expected <document start>", more.Line)
 		}

@@ -2,6 +2,7 @@ package manifests
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"path"
@@ -67,7 +68,7 @@ func nodes(data []byte) (docs []*yaml.Node, err error) {
 	dec := yaml.NewDecoder(bytes.NewReader(data))
 	for {
 		n := new(yaml.Node)
-		if err := dec.Decode(n); err == io.EOF {
+		if err := dec.Decode(n); errors.Is(err, io.EOF) {
 			return docs, nil
 		} else if err != nil {
 			return docs, err

@@ -1,6 +1,7 @@
 package schema
 
 import (
+	"errors"
 	"fmt"
 	"regexp"
 	"strings"
@@ -140,7 +141,8 @@ func strictFault(err error) Fault {
 	if strings.HasPrefix(f.Message, "duplicate field") {
 		f.Kind = DuplicateKey
 	}
-	if at, ok := err.(kjson.FieldError); ok {
+	var at kjson.FieldError
+	if errors.As(err, &at) {
 		f.Field = at.FieldPath()
 	}
 	return f
