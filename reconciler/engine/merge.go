@@ -19,9 +19,9 @@ const (
 	ChangeCause           = "kubernetes.io/change-cause"
 )
 
-// local reports whether an annotation of a live Deployment belongs to what runs and not to the manifest: it
+// Local reports whether an annotation of a live Deployment belongs to what runs and not to the manifest: it
 // stays when the rest of the manifest is applied.
-func local(key string) bool {
+func Local(key string) bool {
 	switch key {
 	case ChangeCause, AnnotationCommit, AnnotationAuthor, AnnotationCommittedAt,
 		"kubectl.kubernetes.io/last-applied-configuration", "deprecated.deployment.rollback.to":
@@ -81,7 +81,7 @@ func mergeDeployment(live, want *appsv1.Deployment, c Change) {
 	}
 	kept := map[string]string{}
 	for k, v := range live.Annotations {
-		if local(k) && (!c.Template || !handed(k)) {
+		if Local(k) && (!c.Template || !handed(k)) {
 			kept[k] = v
 		}
 	}

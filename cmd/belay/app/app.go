@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"path/filepath"
 	"sync"
 	"time"
@@ -35,6 +36,10 @@ type App struct {
 	log    zerolog.Logger
 	now    func() time.Time
 	ready  chan struct{}
+
+	// Progress, when set before Run, is told how a fetch over the network goes on: the source and a few words. It is
+	// called often and must not block.
+	Progress func(source, text string)
 }
 
 // New makes a service over a data directory; Run starts it. The configuration is valid.
@@ -133,6 +138,7 @@ type parts struct {
 	loop         *reconciler.Loop
 	engine       reconciler.Engine
 	repositories []*repository
+	mirrors      map[string]*mirror // by source
 	triggers     []*trigger.Trigger
 	sources      []string
 }
@@ -142,34 +148,98 @@ func (p parts) close() error {
 	for _, r := range p.repositories {
 		err = errors.Join(err, r.close())
 	}
+	for _, m := range p.mirrors {
+		m.close() // the same one again for several sources does nothing
+	}
 	return err
 }
 
 // wire makes the sync loop and what it works with.
 func (a *App) wire(store *state.Store) parts {
-	p := parts{engine: embedded.New(store)}
+	p := parts{engine: embedded.New(store), mirrors: map[string]*mirror{}}
 	o := reconciler.Options{Store: store, Engine: p.engine, MaxRollouts: a.config.MaxRollouts, Now: a.now, Log: a.log}
+	shared := map[branchID]*mirror{}
 	for _, s := range a.config.Sources {
-		r := &repository{log: a.log, config: source.Config{
-			Name: s.Name, URL: s.URL, Branch: s.Branch, Dir: filepath.Join(a.dir, "mirror", s.Name), Now: a.now,
-		}}
+		m := a.mirror(shared, s)
+		r := &repository{mirror: m}
 		t := trigger.New(trigger.Config{Interval: s.Interval, Now: a.now})
-		src := reconciler.Source{Name: s.Name, URL: s.URL, Branch: s.Branch, Repository: r, Trigger: ticker{t}}
+		src := reconciler.Source{
+			Name: s.Name, URL: s.URL, Branch: s.Branch, Repository: r,
+			Trigger: &ticker{Trigger: t, interval: s.Interval, now: a.now, log: a.log.With().Str("source", s.Name).Logger()},
+		}
 		var apps []manifests.App
 		for _, app := range s.Apps {
 			apps = append(apps, manifests.App{Source: s.Name, Name: app.Name, Path: app.Path, Namespace: app.Namespace})
 			src.Apps = append(src.Apps, reconciler.App{Name: app.Name, Path: app.Path, Prune: app.Prune})
 		}
-		src.Cache = manifests.NewCache(apps, manifests.Options{})
+		src.Cache = manifests.NewCache(apps, manifests.Options{Blobs: newBlobs(filepath.Join(a.dir, "cache"))})
 		o.Sources = append(o.Sources, src)
 		p.repositories, p.triggers, p.sources = append(p.repositories, r), append(p.triggers, t), append(p.sources, s.Name)
+		p.mirrors[s.Name] = m
 	}
 	p.loop = reconciler.New(o)
 	return p
 }
 
-// ticker is a trigger as the sync loop wants it.
-type ticker struct{ *trigger.Trigger }
+// branchID tells one branch of one repository, reached one way, from another.
+type branchID struct {
+	url, branch string
+	auth        Auth
+}
 
-// Done sets when the next look is due.
-func (t ticker) Done(error) { t.Trigger.Done() }
+// mirror finds the mirror of a source's branch among those made already, or makes it, named after the source.
+func (a *App) mirror(shared map[branchID]*mirror, s SourceConfig) *mirror {
+	key := branchID{s.URL, s.Branch, s.Auth}
+	if m := shared[key]; m != nil {
+		return m
+	}
+	m := &mirror{log: a.log, now: a.now}
+	m.config = source.Config{
+		Name: s.Name, URL: s.URL, Branch: s.Branch, Dir: filepath.Join(a.dir, "mirror", s.Name), Now: a.now, Auth: source.Auth(s.Auth),
+		Progress: m.progress(a.Progress),
+	}
+	shared[key] = m
+	return m
+}
+
+// ticker is a trigger as the sync loop wants it: after an error its kind decides when the next look is due.
+type ticker struct {
+	*trigger.Trigger
+	interval time.Duration
+	now      func() time.Time
+	log      zerolog.Logger
+
+	mu     sync.Mutex // guards streak
+	streak source.Streak
+}
+
+// Done sets when the next look is due. An error that repeats is one line now and then, with its count.
+func (t *ticker) Done(err error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	var note source.Note
+	t.streak, note = t.streak.Next(err, t.now())
+	if err == nil {
+		t.Trigger.Done()
+		return
+	}
+	var retryAfter time.Duration
+	if e, ok := errors.AsType[*source.Error](err); ok {
+		retryAfter = e.RetryAfter
+	}
+	wait, stall := source.Backoff(source.KindOf(err), t.streak.Count, t.interval, retryAfter, rand.Float64())
+	if note == source.NoteStillFailing {
+		t.log.Warn().Int("attempt", t.streak.Count).Time("since", t.streak.Since).Err(err).Msg("still not synced")
+	}
+	if stall {
+		t.DoneUntil(time.Time{})
+		return
+	}
+	t.DoneUntil(t.now().Add(wait))
+}
+
+// HostKeys asks an ssh host for its keys, for review by a person.
+func HostKeys(ctx context.Context, host string, timeout time.Duration) ([]source.HostKey, error) {
+	keys, err := source.ScanHostKeys(ctx, host, timeout)
+	return keys, withHint(err)
+}

@@ -97,7 +97,7 @@ func fullRender(b *testing.B, r *repository, n int) (time.Duration, int) {
 		b.Fatalf("full render: %d roots, %v, %v", up.Rendered, up.Problems, err)
 	}
 	full := processCPU(b) - before
-	fastImport(b, r.config.URL, "refs/heads/main^0", 1, func(int) string { return "web:last" })
+	fastImport(b, r.mirror.config.URL, "refs/heads/main^0", 1, func(int) string { return "web:last" })
 	if head, err = r.Poll(b.Context()); err != nil {
 		b.Fatal(err)
 	}

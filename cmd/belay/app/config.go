@@ -33,8 +33,29 @@ type SourceConfig struct {
 	URL      string        `yaml:"url"`
 	Branch   string        `yaml:"branch"`
 	Interval time.Duration `yaml:"interval"`
+	Auth     Auth          `yaml:"auth"`
 	Verify   Verify        `yaml:"verify"`
 	Apps     []AppConfig   `yaml:"apps"`
+}
+
+// Auth says what a remote repository is shown. Secrets lie in files, which are read at each use: one that is replaced
+// is taken up with the next look. Relative paths count from the configuration file's directory.
+type Auth struct {
+	User           string `yaml:"user"`
+	TokenFile      string `yaml:"tokenFile"`
+	CAFile         string `yaml:"caFile"`
+	Proxy          string `yaml:"proxy"`
+	KeyFile        string `yaml:"keyFile"`
+	PassphraseFile string `yaml:"passphraseFile"`
+	KnownHostsFile string `yaml:"knownHostsFile"`
+}
+
+// files are the paths in it, by key.
+func (a *Auth) files() map[string]*string {
+	return map[string]*string{
+		"tokenFile": &a.TokenFile, "caFile": &a.CAFile, "keyFile": &a.KeyFile, "passphraseFile": &a.PassphraseFile,
+		"knownHostsFile": &a.KnownHostsFile,
+	}
 }
 
 // Verify says which commits of a source are trusted.
@@ -113,6 +134,7 @@ type Flags struct {
 	Runtime   string
 	Simulate  []string
 	Listen    string
+	Auth      Auth // --user --token-file --ca-file --key-file --known-hosts-file
 }
 
 // ReadConfig returns the configuration to serve: of a file, or of one repository given by flags, never of both.
@@ -123,7 +145,7 @@ func ReadConfig(file string, f Flags) (Config, error) {
 		return Config{}, &hinted{errors.New("nothing to follow"), "name a repository with --repo, or a file with --config (`belay config` prints one)"}
 	case file == "":
 		return FromFlags(f)
-	case f.Repo != "" || f.Branch != "" || f.Path != "" || f.Namespace != "" || f.Interval != 0:
+	case f.Repo != "" || f.Branch != "" || f.Path != "" || f.Namespace != "" || f.Interval != 0 || f.Auth != (Auth{}):
 		return Config{}, &hinted{errors.New("--config and flags about one repository exclude each other"),
 			"put the repository into the file, or leave --config out"}
 	}
@@ -161,6 +183,11 @@ func LoadConfig(file string) (Config, error) {
 		if url := c.Sources[i].URL; isLocalPath(url) && !filepath.IsAbs(url) {
 			c.Sources[i].URL = filepath.Join(dir, url)
 		}
+		for _, file := range c.Sources[i].Auth.files() {
+			if *file != "" && !filepath.IsAbs(*file) {
+				*file = filepath.Join(dir, *file)
+			}
+		}
 	}
 	return c, nil
 }
@@ -177,6 +204,7 @@ func FromFlags(f Flags) (Config, error) {
 		}
 		s.URL = abs
 	}
+	s.Auth = f.Auth
 	s.Name = nameOf(s.URL)
 	s.Branch = orDefault(f.Branch, s.Branch)
 	s.Interval = orDefault(f.Interval, s.Interval)
@@ -205,6 +233,9 @@ func flagOf(key string) string {
 	}
 	if last == "url" {
 		return "--repo"
+	}
+	if flag, ok := strings.CutSuffix(last, "File"); ok {
+		return "--" + strings.ReplaceAll(flag, "knownHosts", "known-hosts") + "-file"
 	}
 	return "--" + last
 }

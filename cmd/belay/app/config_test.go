@@ -60,7 +60,7 @@ func TestAnnotatedSourceIsTheDefault(t *testing.T) {
 func TestAnnotatedConfigNamesEveryKey(t *testing.T) {
 	t.Parallel()
 	for _, typ := range []reflect.Type{
-		reflect.TypeFor[Config](), reflect.TypeFor[SourceConfig](), reflect.TypeFor[AppConfig](), reflect.TypeFor[Verify](),
+		reflect.TypeFor[Config](), reflect.TypeFor[SourceConfig](), reflect.TypeFor[AppConfig](), reflect.TypeFor[Auth](), reflect.TypeFor[Verify](),
 	} {
 		for i := range typ.NumField() {
 			key := typ.Field(i).Tag.Get("yaml")
@@ -181,7 +181,8 @@ sources:
 			`f:7: sources[0].branch: "a..b" cannot be the name of a branch`,
 			"f:8: sources[0].interval: must be at least 1s",
 			`f:9: sources[0].verify.mode: unknown mode "signed": only none exists`,
-			"f:11: sources[1].url: addresses of the form host:path are not supported yet",
+			"f:10: sources[1].auth.keyFile: required: the private key for ssh",
+			"f:10: sources[1].auth.knownHostsFile: required: ssh hosts are never trusted unseen",
 			`f:13: sources[1].apps[0].path: "../up" leaves the repository`,
 			`f:13: sources[1].apps[0].namespace: "No" is not a DNS label: at most 63 of a-z, 0-9 and -, a letter or digit first and last`,
 			"f:14: sources[1].apps[1].namesapce: unknown key, did you mean namespace",
@@ -249,13 +250,13 @@ func TestFromFlags(t *testing.T) {
 func TestFromFlagsNamesTheFlag(t *testing.T) {
 	t.Parallel()
 	_, err := FromFlags(Flags{
-		Repo: "https://x/y", Branch: "a b", Path: "..", Namespace: "N", Interval: 1, Runtime: "embedded", Simulate: []string{"x"},
+		Repo: "ftp://x/y", Branch: "a b", Path: "..", Namespace: "N", Interval: 1, Runtime: "embedded", Simulate: []string{"x"},
 		Listen: "7443",
 	})
 	if err == nil {
 		t.Fatal("no problem found")
 	}
-	want := `--repo: https:// is not supported yet
+	want := `--repo: ftp:// is not supported
 --branch: "a b" cannot be the name of a branch
 --interval: must be at least 1s
 --path: ".." leaves the repository

@@ -9,11 +9,14 @@ import (
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"golang.org/x/tools/txtar"
 
 	"github.com/belay-dev/belay/cmd/belay/control"
 	"github.com/belay-dev/belay/manifests"
+	"github.com/belay-dev/belay/manifests/schema"
+	"github.com/belay-dev/belay/reconciler/engine"
 	"github.com/belay-dev/belay/reconciler/rollout"
 	"github.com/belay-dev/belay/state"
 )
@@ -53,6 +56,9 @@ func (r *reader) Diff(ctx context.Context, q control.DiffQuery) (control.Diff, e
 				d.Fields = append(d.Fields, f.String())
 			}
 		}
+		if q.Patch {
+			d.Patch = manifests.Patch(fmt.Sprintf("%s/%s/%s", d.Kind, d.Namespace, d.Name), plain(c.Before), plain(c.After))
+		}
 		out.Objects = append(out.Objects, d)
 	}
 	for _, p := range p.Problems {
@@ -61,6 +67,28 @@ func (r *reader) Diff(ctx context.Context, q control.DiffQuery) (control.Diff, e
 		}
 	}
 	return out, nil
+}
+
+// plain is an object without what no manifest says: status and the metadata that is given at run time.
+func plain(o state.Object) schema.Object {
+	if o == nil {
+		return nil
+	}
+	o = o.DeepCopyObject().(state.Object)
+	o.SetUID("")
+	o.SetResourceVersion("")
+	o.SetGeneration(0)
+	o.SetCreationTimestamp(metav1.Time{})
+	o.SetManagedFields(nil)
+	if d, ok := o.(*appsv1.Deployment); ok {
+		d.Status = appsv1.DeploymentStatus{}
+		for key := range d.Annotations {
+			if engine.Local(key) {
+				delete(d.Annotations, key)
+			}
+		}
+	}
+	return o
 }
 
 // below reports whether a file is a path, or in the directory of that path. Everything is below an empty path.

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
+	"time"
 
 	"github.com/rs/zerolog"
 
@@ -16,47 +18,127 @@ import (
 // stepLimit is how many commits of one push become steps of their own; older ones are folded into the first.
 const stepLimit = 5000
 
-// repository is a source.Mirror as the sync loop wants it. The mirror is opened with the first poll, so that a
-// repository that is out of reach is an error of that source and not of the service.
-type repository struct {
+// mirror is the mirror of one branch of one repository, shared by all its sources. It is opened with the first poll,
+// so that a repository that is out of reach is an error of its sources and not of the service.
+type mirror struct {
 	config source.Config
 	log    zerolog.Logger
+	now    func() time.Time
+
+	activity atomic.Pointer[string] // what is going on, for status
+
+	mu     sync.Mutex // held while polling
+	opened *source.Mirror
+	at     time.Time // when the last poll that went well began
+	head   string
+}
+
+// poll fetches and returns the head of the branch. A poll that began after the caller asked, for another source, serves
+// it as well.
+func (m *mirror) poll(ctx context.Context) (string, error) {
+	asked := m.now()
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if ctx.Err() != nil {
+		return "", ctx.Err()
+	}
+	if m.at.After(asked) {
+		return m.head, nil
+	}
+	began := m.now()
+	if m.opened == nil {
+		opened, err := source.Open(ctx, m.config, m.log)
+		if err != nil {
+			return "", withHint(err)
+		}
+		m.opened = opened
+	}
+	m.tell("")
+	defer m.tell("")
+	head, err := m.opened.Poll(ctx)
+	if err != nil {
+		return "", withHint(err)
+	}
+	m.at, m.head = began, string(head.Commit)
+	return m.head, nil
+}
+
+// progress notes how a fetch goes on, and passes it to whoever watches.
+func (m *mirror) progress(watch func(name, text string)) func(source.Progress) {
+	return func(p source.Progress) {
+		text := p.Text
+		if p.Objects > 0 {
+			text = fmt.Sprintf("fetching %d objects, %.1f MB so far", p.Objects, float64(p.Bytes)/1e6)
+		}
+		m.tell(text)
+		if watch != nil {
+			watch(m.config.Name, text)
+		}
+	}
+}
+
+func (m *mirror) tell(text string) { m.activity.Store(&text) }
+
+// doing says what is going on; empty: nothing.
+func (m *mirror) doing() string {
+	if text := m.activity.Load(); text != nil {
+		return *text
+	}
+	return ""
+}
+
+// snapshot opens a snapshot of the newest head.
+func (m *mirror) snapshot() (*source.Snapshot, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.opened == nil {
+		return nil, errUnread
+	}
+	return m.opened.Snapshot()
+}
+
+func (m *mirror) close() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.opened != nil {
+		m.opened.Close()
+	}
+}
+
+var errUnread = errors.New("the repository was not read yet")
+
+// repository is a mirror as the sync loop of one source wants it.
+type repository struct {
+	mirror *mirror
 
 	mu     sync.Mutex // guards all below
-	mirror *source.Mirror
 	newest *source.Snapshot
 	former *source.Snapshot // the render cache still compares with a tree of it
 }
 
 // Poll fetches and returns the head of the branch.
 func (r *repository) Poll(ctx context.Context) (string, error) {
+	head, err := r.mirror.poll(ctx)
+	if err != nil {
+		return "", err
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.mirror == nil {
-		m, err := source.Open(ctx, r.config, r.log)
-		if err != nil {
-			return "", withHint(err)
-		}
-		r.mirror = m
+	if r.newest != nil && string(r.newest.Head()) == head {
+		return head, nil
 	}
-	head, err := r.mirror.Poll(ctx)
+	s, err := r.mirror.snapshot()
 	if err != nil {
 		return "", withHint(err)
 	}
-	if r.newest == nil || r.newest.Head() != head.Commit {
-		s, err := r.mirror.Snapshot()
-		if err != nil {
-			return "", withHint(err)
-		}
-		if r.former != nil {
-			err = r.former.Close()
-		}
-		r.former, r.newest = r.newest, s
-		if err != nil {
-			return "", fmt.Errorf("close snapshot: %w", err)
-		}
+	if r.former != nil {
+		err = r.former.Close()
 	}
-	return string(head.Commit), nil
+	r.former, r.newest = r.newest, s
+	if err != nil {
+		return "", fmt.Errorf("close snapshot: %w", err)
+	}
+	return string(s.Head()), nil
 }
 
 // snapshot is the newest one; there is none before the first poll that went well.
@@ -64,7 +146,7 @@ func (r *repository) snapshot() (*source.Snapshot, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.newest == nil {
-		return nil, errors.New("the repository was not read yet")
+		return nil, errUnread
 	}
 	return r.newest, nil
 }

@@ -24,6 +24,7 @@ type reader struct {
 	store  *state.Store
 	engine reconciler.Engine
 	loop   *reconciler.Loop
+	doing  func(source string) string // what is going on with a source's repository
 }
 
 var _ control.Reader = (*reader)(nil)
@@ -35,7 +36,7 @@ func (r *reader) Status(context.Context) (control.Status, error) {
 	for _, s := range sources {
 		src := control.Source{
 			Name: s.Name, URL: s.URL, Branch: s.Branch, Head: s.Head, Commit: s.Commit, LastPoll: utc(s.LastPoll), NextPoll: utc(s.NextPoll),
-			Suspended: s.Suspended,
+			Suspended: s.Suspended, Activity: r.doing(s.Name),
 		}
 		src.Error, src.Hint = texts(s.Err)
 		out.Sources = append(out.Sources, src)

@@ -61,6 +61,7 @@ func (v *validator) hint(hint string) { v.problems[len(v.problems)-1].Hint = hin
 func (v *validator) source(at string, s SourceConfig) {
 	v.url(at+".url", s.URL)
 	v.branch(at+".branch", s.Branch)
+	v.auth(at, s)
 	if s.Interval < minInterval {
 		v.add(at+".interval", "must be at least %s", minInterval)
 	}
@@ -163,22 +164,21 @@ func (v *validator) url(key, address string) {
 		}
 		return
 	}
-	const works = "what works today is a local path or file://, for example of a mirror made with `git clone --mirror`"
 	scheme, _, isURL := strings.Cut(address, "://")
 	if !isURL {
-		v.add(key, "addresses of the form host:path are not supported yet")
-		v.hint(works)
-		return
+		return // user@host:path
 	}
 	u, err := url.Parse(address)
 	switch {
-	case scheme != "file" && !plainKey.MatchString(scheme):
+	case err != nil || !plainKey.MatchString(scheme):
 		v.add(key, "not an address of a repository")
+	case scheme == "https", scheme == "http", scheme == "ssh":
+		if u.Host == "" || u.Path == "" {
+			v.add(key, "want a host and a path, as in %s://git.example.com/shop.git", scheme)
+		}
 	case scheme != "file":
-		v.add(key, "%s:// is not supported yet", scheme)
-		v.hint(works)
-	case err != nil:
-		v.add(key, "not an address of a repository")
+		v.add(key, "%s:// is not supported", scheme)
+		v.hint("use https://, http://, ssh://, user@host:path, file:// or a local path")
 	case u.Host != "" && u.Host != "localhost", !filepath.IsAbs(u.Path):
 		v.add(key, "want file:// and an absolute path, as in file:///srv/git/shop.git")
 	case u.RawQuery != "" || u.Fragment != "":

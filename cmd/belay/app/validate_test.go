@@ -20,9 +20,11 @@ func TestAddresses(t *testing.T) {
 		"~/shop":                                 "~ is not expanded here: write the whole path",
 		"a\nb":                                   "has control characters",
 		"":                                       "required",
-		"https://git.example.com/shop.git":       "https:// is not supported yet",
-		"ssh://git@git.example.com/shop.git":     "ssh:// is not supported yet",
-		"git@git.example.com:shop.git":           "addresses of the form host:path are not supported yet",
+		"https://git.example.com/shop.git":       "",
+		"ssh://git@git.example.com/shop.git":     "",
+		"git@git.example.com:shop.git":           "",
+		"ftp://example.com/x":                    "ftp:// is not supported",
+		"https:///x":                             "want a host and a path, as in https://git.example.com/shop.git",
 		"https://" + secret + "@example.com/x":   "has credentials inside",
 		"https://u:" + secret + "@example.com/x": "has credentials inside",
 		"https://u:%zz" + secret + "@example.com/": "has credentials inside",
@@ -99,6 +101,31 @@ func TestRuntimeResolve(t *testing.T) {
 	} {
 		if used, reason := r.Resolve(); string(used)+": "+reason != want {
 			t.Errorf("%s: got %s: %s, want %s", r, used, reason, want)
+		}
+	}
+}
+
+func TestAuth(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		url  string
+		auth Auth
+		want string
+	}{
+		{"https://git.example.com/x", Auth{TokenFile: "/t", CAFile: "/ca", Proxy: "http://proxy:3128"}, ""},
+		{"http://git.example.com/x", Auth{TokenFile: "/t"}, "s.auth.tokenFile: would be sent unencrypted over http"},
+		{"http://127.0.0.1:80/x", Auth{TokenFile: "/t"}, ""},
+		{"git@example.com:x", Auth{KeyFile: "/k", KnownHostsFile: "/h"}, ""},
+		{"ssh://git@example.com/x", Auth{KeyFile: "/k"}, "s.auth.knownHostsFile: required: ssh hosts are never trusted unseen"},
+		{"ssh://git@example.com/x", Auth{KnownHostsFile: "/h"}, "s.auth.keyFile: required: the private key for ssh"},
+		{"/srv/git/x", Auth{TokenFile: "/t"}, "s.auth.tokenFile: is for http and https addresses alone"},
+		{"https://git.example.com/x", Auth{KeyFile: "/k"}, "s.auth.keyFile: is for ssh addresses alone"},
+		{"https://git.example.com/x", Auth{Proxy: "http://u:p@proxy:1"}, "s.auth.proxy: has credentials inside"},
+	} {
+		var v validator
+		v.auth("s", SourceConfig{URL: tt.url, Auth: tt.auth})
+		if got := (&InvalidError{Problems: v.problems}).Error(); got != tt.want {
+			t.Errorf("%s %+v: got %q, want %q", tt.url, tt.auth, got, tt.want)
 		}
 	}
 }

@@ -66,7 +66,8 @@ func (c *Client) History(ctx context.Context, q HistoryQuery) ([]Row, error) {
 
 // Diff asks what a sync would change.
 func (c *Client) Diff(ctx context.Context, q DiffQuery) (Diff, error) {
-	return call[Diff](ctx, c, http.MethodGet, "diff", url.Values{"source": {q.Source}, "commit": {q.Commit}, "path": {q.Path}}, nil)
+	v := url.Values{"source": {q.Source}, "commit": {q.Commit}, "path": {q.Path}, "patch": {strconv.FormatBool(q.Patch)}}
+	return call[Diff](ctx, c, http.MethodGet, "diff", v, nil)
 }
 
 // Plan asks how a rollout would go.

@@ -49,7 +49,7 @@ func Handler(r Reader, o Operator) http.Handler {
 	}))
 	mux.Handle("GET "+prefix+"diff", answer(func(req *http.Request) (any, error) {
 		q := req.URL.Query()
-		return r.Diff(req.Context(), DiffQuery{Source: q.Get("source"), Commit: q.Get("commit"), Path: q.Get("path")})
+		return r.Diff(req.Context(), DiffQuery{Source: q.Get("source"), Commit: q.Get("commit"), Path: q.Get("path"), Patch: q.Get("patch") == "true"})
 	}))
 	mux.Handle("POST "+prefix+"plan", answer(func(req *http.Request) (any, error) {
 		var q PlanQuery

@@ -23,6 +23,7 @@ type Source struct {
 	LastPoll  time.Time `json:"lastPoll,omitzero"`
 	NextPoll  time.Time `json:"nextPoll,omitzero"`
 	Suspended bool      `json:"suspended,omitempty"`
+	Activity  string    `json:"activity,omitempty"` // what is going on now
 	Error     string    `json:"error,omitempty"`
 	Hint      string    `json:"hint,omitempty"`
 }
@@ -124,6 +125,7 @@ type DiffQuery struct {
 	Source string
 	Commit string
 	Path   string
+	Patch  bool // add a unified diff to each object
 }
 
 // Diff is what a sync would change, object by object.
@@ -142,7 +144,8 @@ type ObjectDiff struct {
 	Name      string   `json:"name"`
 	File      string   `json:"file,omitempty"`
 	Line      int      `json:"line,omitempty"`
-	Fields    []string `json:"fields"` // path: before → after
+	Fields    []string `json:"fields"`          // path: before → after
+	Patch     string   `json:"patch,omitempty"` // unified diff of the two objects; asked for
 }
 
 // PlanQuery asks how a rollout would go: with other images (container → image), another number of replicas, or a

@@ -5,6 +5,7 @@ import (
 	"io"
 
 	"github.com/spf13/cobra"
+	"sigs.k8s.io/yaml"
 
 	"github.com/belay-dev/belay/cmd/belay/control"
 )
@@ -24,11 +25,12 @@ func (e *env) diff() *cobra.Command {
 			if len(args) == 1 {
 				q.Path = args[0]
 			}
+			q.Patch = output == "patch"
 			d, err := ask(e, func(c *control.Client) (control.Diff, error) { return c.Diff(cmd.Context(), q) })
 			if err != nil {
 				return cannotTell(err)
 			}
-			if err := e.print(output, d, func(w io.Writer) error { return printDiff(w, d) }); err != nil {
+			if err := e.printDiff(output, d); err != nil {
 				return err
 			}
 			if len(d.Problems) > 0 {
@@ -42,8 +44,29 @@ func (e *env) diff() *cobra.Command {
 	}
 	cmd.Flags().StringVar(&q.Source, "source", "", "which source, where there are several")
 	cmd.Flags().StringVar(&q.Commit, "commit", "", "commit to compare with (default the newest)")
-	outputFlag(cmd, &output)
+	cmd.Flags().StringVarP(&output, "output", "o", "", "json, yaml or patch, or nothing for people")
 	return cmd
+}
+
+// printDiff prints a diff in the form that was asked for.
+func (e *env) printDiff(output string, d control.Diff) error {
+	switch output {
+	case "yaml":
+		b, err := yaml.Marshal(d)
+		if err != nil {
+			return fmt.Errorf("write the diff: %w", err)
+		}
+		_, err = e.out.Write(b)
+		return err
+	case "patch":
+		for _, o := range d.Objects {
+			if _, err := io.WriteString(e.out, o.Patch); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	return e.print(output, d, func(w io.Writer) error { return printDiff(w, d) })
 }
 
 func printDiff(w io.Writer, d control.Diff) error {

@@ -1,6 +1,7 @@
 package verbs
 
 import (
+	"fmt"
 	"io"
 
 	"github.com/rs/zerolog"
@@ -28,7 +29,11 @@ func (e *env) serve() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return app.New(c, dir, logger(e.err)).Run(cmd.Context())
+			a := app.New(c, dir, logger(e.err))
+			if isTerminal(e.err) {
+				a.Progress = func(source, text string) { fmt.Fprintf(e.err, "\r\x1b[K%s: %s", source, Line(text)) }
+			}
+			return a.Run(cmd.Context())
 		},
 	}
 	flags := cmd.Flags()
@@ -38,6 +43,12 @@ func (e *env) serve() *cobra.Command {
 	flags.StringVar(&f.Path, "path", "", "directory of the manifests in --repo (default its root)")
 	flags.StringVarP(&f.Namespace, "namespace", "n", "", "namespace for objects of --repo that name none (default default)")
 	flags.DurationVar(&f.Interval, "interval", 0, "how often to look at --repo (default 15s)")
+	flags.StringVar(&f.Auth.User, "user", "", "name that --repo is shown (https: default x-access-token; ssh: that of the address)")
+	flags.StringVar(&f.Auth.TokenFile, "token-file", "", "file with the token, or the password of --user, for an https --repo")
+	flags.StringVar(&f.Auth.CAFile, "ca-file", "", "file with certificates to trust for an https --repo")
+	flags.StringVar(&f.Auth.KeyFile, "key-file", "", "file with the private key for an ssh --repo")
+	flags.StringVar(&f.Auth.PassphraseFile, "passphrase-file", "", "file with the passphrase of --key-file")
+	flags.StringVar(&f.Auth.KnownHostsFile, "known-hosts-file", "", "file with the host's key for an ssh --repo; see belay known-hosts")
 	flags.StringVar(&f.Runtime, "runtime", "", "what runs the pods: auto or simulated (default auto)")
 	flags.StringVar(&f.Listen, "listen", "", "host:port for health checks over HTTP (default none)")
 	flags.StringArrayVar(&f.Simulate, "simulate", nil, "how simulated pods behave: IMAGE=missing|crash|unready or delay=DURATION; repeatable")

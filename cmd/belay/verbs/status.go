@@ -96,6 +96,8 @@ func printStatus(w io.Writer, s control.Status, now time.Time) error {
 // sourceState sums a source up in a few words.
 func sourceState(s control.Source) string {
 	switch {
+	case s.Activity != "":
+		return s.Activity
 	case s.Error != "":
 		return "error"
 	case s.Suspended:
