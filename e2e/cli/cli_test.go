@@ -37,6 +37,8 @@ func needGit(t *testing.T) {
 // TestScripts runs the scripts. Besides testscript's own commands they have:
 //
 //	serving            wait until the service answers
+//	githttp TOKENFILE  serve the directory over HTTP at $HTTP_URL
+//	gitssh KEYFILE     serve the directory over ssh at $SSH_ADDR, and write the key that opens it
 //	healthy            the health checks answer
 //	normal FILE        hashes, ages, times and temporary names in FILE made equal
 //	eventually CMD...  repeat a command until it succeeds
@@ -56,6 +58,8 @@ func TestScripts(t *testing.T) {
 					return err == nil
 				})
 			},
+			"githttp": serveHTTP,
+			"gitssh":  serveSSH,
 			"healthy": func(ts *testscript.TestScript, neg bool, args []string) {
 				service, err := app.ReadService(ts.Getenv("BELAY_DATA_DIR"))
 				ts.Check(err)

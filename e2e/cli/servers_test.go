@@ -1,0 +1,137 @@
+package cli
+
+import (
+	"crypto/ed25519"
+	"crypto/rand"
+	"crypto/subtle"
+	"encoding/pem"
+	"io"
+	"net"
+	"net/http"
+	"net/http/cgi"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+
+	"github.com/rogpeppe/go-internal/testscript"
+	"golang.org/x/crypto/ssh"
+)
+
+// serveHTTP serves the script's directory over Git's smart HTTP protocol, for who shows the token in file args[0], read
+// at each request. It sets HTTP_URL.
+func serveHTTP(ts *testscript.TestScript, _ bool, args []string) {
+	exe, err := exec.Command("git", "--exec-path").Output()
+	ts.Check(err)
+	backend := &cgi.Handler{
+		Path: filepath.Join(strings.TrimSpace(string(exe)), "git-http-backend"),
+		Env:  []string{"GIT_PROJECT_ROOT=" + ts.MkAbs("."), "GIT_HTTP_EXPORT_ALL=1"},
+	}
+	token := ts.MkAbs(args[0])
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		want, err := os.ReadFile(token)
+		_, got, ok := r.BasicAuth()
+		if err != nil || !ok || subtle.ConstantTimeCompare([]byte(got), []byte(strings.TrimSpace(string(want)))) != 1 {
+			w.Header().Set("WWW-Authenticate", `Basic realm="git"`)
+			w.WriteHeader(http.StatusUnauthorized)
+			return
+		}
+		backend.ServeHTTP(w, r)
+	}))
+	ts.Defer(server.Close)
+	ts.Setenv("HTTP_URL", server.URL)
+}
+
+// serveSSH serves the script's directory over ssh, for the key that it writes to the file args[0]. It sets SSH_ADDR.
+func serveSSH(ts *testscript.TestScript, _ bool, args []string) {
+	_, hostKey, err := ed25519.GenerateKey(rand.Reader)
+	ts.Check(err)
+	host, err := ssh.NewSignerFromSigner(hostKey)
+	ts.Check(err)
+	public, userKey, err := ed25519.GenerateKey(rand.Reader)
+	ts.Check(err)
+	user, err := ssh.NewPublicKey(public)
+	ts.Check(err)
+	block, err := ssh.MarshalPrivateKey(userKey, "")
+	ts.Check(err)
+	ts.Check(os.WriteFile(ts.MkAbs(args[0]), pem.EncodeToMemory(block), 0o600))
+
+	config := &ssh.ServerConfig{PublicKeyCallback: func(_ ssh.ConnMetadata, key ssh.PublicKey) (*ssh.Permissions, error) {
+		if string(key.Marshal()) != string(user.Marshal()) {
+			return nil, os.ErrPermission
+		}
+		return &ssh.Permissions{}, nil
+	}}
+	config.AddHostKey(host)
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	ts.Check(err)
+	s := &sshServer{config: config, dir: ts.MkAbs(".")}
+	var wg sync.WaitGroup
+	wg.Go(func() { s.accept(l) })
+	ts.Defer(func() { ts.Check(l.Close()); wg.Wait() })
+	ts.Setenv("SSH_ADDR", l.Addr().String())
+}
+
+type sshServer struct {
+	config *ssh.ServerConfig
+	dir    string
+}
+
+func (s *sshServer) accept(l net.Listener) {
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	for {
+		c, err := l.Accept()
+		if err != nil {
+			return
+		}
+		wg.Go(func() {
+			defer c.Close()
+			s.connection(c)
+		})
+	}
+}
+
+// connection runs git upload-pack for every session of a connection.
+func (s *sshServer) connection(c net.Conn) {
+	_, channels, requests, err := ssh.NewServerConn(c, s.config)
+	if err != nil {
+		return // a client that only wanted to see the key, or has another one
+	}
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	wg.Go(func() { ssh.DiscardRequests(requests) })
+	for ch := range channels {
+		channel, requests, err := ch.Accept()
+		if err != nil {
+			return
+		}
+		wg.Go(func() { s.session(channel, requests) })
+	}
+}
+
+func (s *sshServer) session(channel ssh.Channel, requests <-chan *ssh.Request) {
+	defer channel.Close()
+	for r := range requests {
+		if r.Type != "exec" {
+			_ = r.Reply(false, nil) // the client is gone: nobody to tell
+			continue
+		}
+		_ = r.Reply(true, nil) // the same
+		var command struct{ Line string }
+		if ssh.Unmarshal(r.Payload, &command) != nil {
+			return
+		}
+		_, path, _ := strings.Cut(command.Line, " ")
+		cmd := exec.Command("git", "upload-pack", filepath.Join(s.dir, strings.Trim(path, "'")))
+		cmd.Stdin, cmd.Stdout, cmd.Stderr = io.Reader(channel), channel, channel.Stderr()
+		status := struct{ Code uint32 }{}
+		if cmd.Run() != nil {
+			status.Code = 128
+		}
+		_, _ = channel.SendRequest("exit-status", false, ssh.Marshal(status)) // the same
+		return
+	}
+}
