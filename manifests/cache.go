@@ -207,7 +207,7 @@ func (c *Cache) Objects() []Object {
 func (c *Cache) Problems() []Problem {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.state.problems(c.apps)
+	return c.state.problems()
 }
 
 // Stale tells whether something of an app could not be rendered at the newest

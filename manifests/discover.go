@@ -231,7 +231,7 @@ func kindOf(data []byte) string {
 	if yaml.Unmarshal(data, &doc) != nil || len(doc.Content) != 1 {
 		return ""
 	}
-	if _, kind := child(doc.Content[0], "kind"); kind != nil {
+	if kind := child(doc.Content[0], "kind"); kind != nil {
 		return kind.Value
 	}
 	return ""

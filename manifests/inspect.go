@@ -128,11 +128,11 @@ func (in *inspection) declare(n *yaml.Node) {
 	if n.Kind == yaml.DocumentNode && len(n.Content) == 1 {
 		n = n.Content[0]
 	}
-	_, kind := child(n, "kind")
-	_, meta := child(n, "metadata")
-	_, name := child(meta, "name")
+	kind := child(n, "kind")
+	meta := child(n, "metadata")
+	name := child(meta, "name")
 	if kind == nil || name == nil {
-		if _, items := child(n, "items"); items != nil && target(items).Kind == yaml.SequenceNode {
+		if items := child(n, "items"); items != nil && target(items).Kind == yaml.SequenceNode {
 			for _, item := range target(items).Content {
 				in.declare(item)
 			}
@@ -140,7 +140,7 @@ func (in *inspection) declare(n *yaml.Node) {
 		return
 	}
 	d := declared{kind: kind.Value, name: name.Value, line: n.Line}
-	if _, namespace := child(meta, "namespace"); namespace != nil {
+	if namespace := child(meta, "namespace"); namespace != nil {
 		d.namespace = namespace.Value
 	}
 	in.documents = append(in.documents, d)

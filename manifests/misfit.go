@@ -93,6 +93,7 @@ func search(n *yaml.Node, path string, match func(string, *yaml.Node) bool) (str
 				return p, at
 			}
 		}
+	default: // nothing to look into
 	}
 	return "", nil
 }
@@ -104,7 +105,12 @@ func jsonType(n *yaml.Node) string {
 		return "object"
 	case yaml.SequenceNode:
 		return "array"
+	default:
+		return scalarType(n)
 	}
+}
+
+func scalarType(n *yaml.Node) string {
 	switch n.ShortTag() {
 	case "!!int", "!!float":
 		return "number"

@@ -184,7 +184,7 @@ func (s *state) changedRoot(key rootKey, apps []App) (RootResult, bool) {
 
 // finish builds the update and forgets what was before.
 func (s *state) finish(apps []App, commit string, rendered int) Update {
-	u := Update{Commit: commit, Rendered: rendered, Problems: s.problems(apps)}
+	u := Update{Commit: commit, Rendered: rendered, Problems: s.problems()}
 	for _, key := range sorted(s.touched) {
 		if r, changed := s.changedRoot(key, apps); changed {
 			u.Roots = append(u.Roots, r)
@@ -195,7 +195,7 @@ func (s *state) finish(apps []App, commit string, rendered int) Update {
 }
 
 // problems lists those of apps and roots in the order of the configuration.
-func (s *state) problems(apps []App) []Problem {
+func (s *state) problems() []Problem {
 	keys := sorted(s.troubled)
 	var out []Problem
 	for i, next := 0, 0; i < len(s.apps); i++ {

@@ -8,18 +8,18 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// child returns the key and value nodes of a key in a mapping.
-func child(n *yaml.Node, key string) (k, v *yaml.Node) {
+// child returns the value node of a key in a mapping.
+func child(n *yaml.Node, key string) *yaml.Node {
 	n = target(n)
 	if n == nil || n.Kind != yaml.MappingNode {
-		return nil, nil
+		return nil
 	}
 	for i := 0; i+1 < len(n.Content); i += 2 {
 		if n.Content[i].Value == key {
-			return n.Content[i], n.Content[i+1]
+			return n.Content[i+1]
 		}
 	}
-	return nil, nil
+	return nil
 }
 
 // target follows an alias to what it stands for.
@@ -145,6 +145,7 @@ func duplicateKeys(n *yaml.Node, at string) []duplicateKey {
 		for _, c := range n.Content {
 			out = append(out, duplicateKeys(c, at)...)
 		}
+	default: // a scalar has no keys, and an alias those of its anchor
 	}
 	return out
 }
@@ -184,8 +185,9 @@ func locate(n *yaml.Node, p string, fits func(*yaml.Node) bool) (line int, ok bo
 		return locateKey(n, p, fits)
 	case yaml.SequenceNode:
 		return locateIndex(n, p, fits)
+	default:
+		return n.Line, false
 	}
-	return n.Line, false
 }
 
 func locateKey(n *yaml.Node, p string, fits func(*yaml.Node) bool) (int, bool) {
@@ -201,7 +203,7 @@ func locateKey(n *yaml.Node, p string, fits func(*yaml.Node) bool) (int, bool) {
 	}
 	if best < 0 {
 		// The validation of pod templates leaves "metadata" out of some paths.
-		if _, meta := child(n, "metadata"); meta != nil && (strings.HasPrefix(p, "labels") || strings.HasPrefix(p, "annotations")) {
+		if meta := child(n, "metadata"); meta != nil && (strings.HasPrefix(p, "labels") || strings.HasPrefix(p, "annotations")) {
 			return locate(meta, p, fits)
 		}
 		return n.Line, false

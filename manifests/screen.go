@@ -229,7 +229,9 @@ func holds(n *yaml.Node, value string) bool {
 }
 
 func (s *screening) patches(k *types.Kustomization) {
-	for _, p := range k.PatchesStrategicMerge {
+	//nolint:staticcheck // deprecated for writers; repositories have it, and it must be screened
+	strategic, json6902 := k.PatchesStrategicMerge, k.PatchesJson6902
+	for _, p := range strategic {
 		if inline(string(p)) {
 			s.inlineRemote("patchesStrategicMerge", string(p))
 			continue
@@ -239,7 +241,7 @@ func (s *screening) patches(k *types.Kustomization) {
 	for _, list := range []struct {
 		key     string
 		patches []types.Patch
-	}{{"patches", k.Patches}, {"patchesJson6902", k.PatchesJson6902}} {
+	}{{"patches", k.Patches}, {"patchesJson6902", json6902}} {
 		for _, p := range list.patches {
 			if p.Path != "" {
 				s.local(list.key, p.Path)
