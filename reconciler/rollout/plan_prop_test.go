@@ -105,18 +105,22 @@ func (s *simulation) check(t *rapid.T, r Result) {
 	for _, rs := range s.sets {
 		final[rs.UID] = rs
 	}
-	grown, shrunk, resized := false, false, false
+	up, grown, shrunk, resized := false, false, false, false
 	for _, a := range r.Actions {
 		if a.Kind == Scale || a.Kind == Create {
 			final[a.ReplicaSet.UID] = a.ReplicaSet
 			grown = grown || a.To > a.From
+			up = up || a.Kind == Scale && a.To > a.From
 			shrunk = shrunk || a.To < a.From
 			resized = resized || slices.Contains([]Reason{ReasonProportional, ReasonResized, ReasonSaturated, ReasonTooLarge, ReasonRecreate}, a.Reason)
 		}
 	}
 	lagging := slices.ContainsFunc(s.sets, func(rs *appsv1.ReplicaSet) bool { return rs.Status.AvailableReplicas > sizeOf(rs) })
-	if lagging || resized || s.d.Spec.Strategy.Type == appsv1.RecreateDeploymentStrategyType {
+	if resized || lagging || s.d.Spec.Strategy.Type == appsv1.RecreateDeploymentStrategyType {
 		return
+	}
+	if up && shrunk {
+		t.Fatalf("both directions in one sync:\n%s", r)
 	}
 	var total, serving int32
 	current := currentOf(s.d, s.sets)
