@@ -116,6 +116,9 @@ func (l *Loop) take(ctx context.Context, f *follower) ([]engine.Key, error) {
 			return nil, err
 		}
 		keys = l.allKeys(f)
+		for _, k := range keys {
+			l.noteShared(k)
+		}
 	}
 	f.based = true
 	if f.cursor.Suspended || f.head == f.cursor.Commit {
@@ -132,6 +135,7 @@ func (l *Loop) take(ctx context.Context, f *follower) ([]engine.Key, error) {
 			f.based = false
 			return nil, fmt.Errorf("render %s: %w", short(st.Hash), err)
 		}
+		r.Deltas = l.owned(f, r.Deltas)
 		rendered = append(rendered, r)
 		for _, d := range r.Deltas {
 			keys = append(keys, d.Key)
@@ -299,12 +303,17 @@ func (f *follower) keys() []engine.Key {
 	return keys
 }
 
+// configures reports whether an app is in the configuration.
+func (f *follower) configures(app string) bool {
+	return slices.ContainsFunc(f.Apps, func(a App) bool { return a.Name == app })
+}
+
 // allKeys lists every object that the source wants or manages. Objects of apps that left the configuration are
 // not among them: they keep running.
 func (l *Loop) allKeys(f *follower) []engine.Key {
 	keys := f.keys()
 	for _, m := range l.o.Store.Inventory(f.Name) {
-		if f.desired[m.Key] == nil && slices.ContainsFunc(f.Apps, func(a App) bool { return a.Name == m.App }) {
+		if f.desired[m.Key] == nil && f.configures(m.App) {
 			keys = append(keys, m.Key)
 		}
 	}

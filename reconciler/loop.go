@@ -64,7 +64,7 @@ type Loop struct {
 	mu        sync.Mutex // guards published
 	published map[string]SourceStatus
 	problems  map[engine.Key]manifests.Problem // of planning and applying, by object
-	ready     chan struct{}
+	shared    map[engine.Key]manifests.Problem // of objects that several sources declare
 }
 
 // retry remembers when a change that failed is tried again.
@@ -77,8 +77,9 @@ type retry struct {
 func New(o Options) *Loop {
 	l := &Loop{
 		o: o, inbox: make(chan func(context.Context)), sources: map[string]*follower{}, retry: map[engine.Key]retry{},
-		published: map[string]SourceStatus{}, problems: map[engine.Key]manifests.Problem{}, ready: make(chan struct{}),
-		work: newWorkset(),
+		published: map[string]SourceStatus{}, problems: map[engine.Key]manifests.Problem{},
+		shared: map[engine.Key]manifests.Problem{},
+		work:   newWorkset(),
 	}
 	for _, s := range o.Sources {
 		f := newFollower(s)

@@ -42,11 +42,18 @@ func (l *Loop) known(keys []engine.Key) []engine.Key {
 			return false
 		}
 		m, ok := l.o.Store.Managed(k)
-		if f := l.sources[m.Source]; ok && f != nil && !f.based {
-			return true // nobody knows yet what Git wants: it is not gone
+		if ok && !l.mayGo(m) {
+			return true
 		}
 		return !ok && (k.Kind != state.KindDeployment || len(l.o.Store.Rows(k.Namespace, k.Name)) == 0)
 	})
+}
+
+// mayGo reports whether an object without a manifest can be taken for removed: not while nobody knows yet what Git
+// wants, and not when its source or app left the configuration: then it keeps running, unmanaged.
+func (l *Loop) mayGo(m state.Managed) bool {
+	f := l.sources[m.Source]
+	return f != nil && f.based && f.configures(m.App)
 }
 
 // desired finds what Git wants of a key; nil when no source has a manifest for it.
@@ -73,9 +80,6 @@ func (l *Loop) input(keys []engine.Key) Input {
 		s := Subject{Key: k, Desired: l.desired(k), Live: l.o.Engine.Live(k)}
 		if m, ok := l.o.Store.Managed(k); ok {
 			s.Managed = &m
-			if s.Desired == nil && l.sources[m.Source] == nil {
-				continue // its source left the configuration: it keeps running, unmanaged
-			}
 			if m.RemovedBy != "" {
 				in.CommitOpen[m.RemovedBy] = l.commitOpen(m.Source, m.RemovedBy)
 				in.Named[k] = l.named(k)

@@ -3,6 +3,7 @@ package reconciler
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 
 	"github.com/belay-dev/belay/manifests"
@@ -13,9 +14,19 @@ import (
 // Previewed is what a sync of one source to one commit would change.
 type Previewed struct {
 	Commit   string
-	Changes  []PreviewedChange // by key
+	Steps    []PreviewedStep   // that a sync would take, oldest first; at most previewedSteps, the newest
+	Changes  []PreviewedChange // of what runs, by key
 	Problems []manifests.Problem
 }
+
+// PreviewedStep is one commit that a sync would take, with what it changes of the commit before.
+type PreviewedStep struct {
+	Step    Step
+	Changes []PreviewedChange // by key
+}
+
+// previewedSteps bounds how many commits a preview goes through one by one.
+const previewedSteps = 50
 
 // PreviewedChange is one object that a sync would change. Before is nil when it would be created, After when it
 // would be deleted.
@@ -49,29 +60,15 @@ func (l *Loop) Preview(ctx context.Context, source, commit string) (Previewed, e
 }
 
 func (l *Loop) preview(ctx context.Context, f *follower, commit string) (Previewed, error) {
-	tree, err := f.Repository.Tree(commit)
+	steps, err := l.previewSteps(ctx, f, commit)
 	if err != nil {
 		return Previewed{}, err
 	}
-	up, err := f.Cache.Preview(ctx, tree, commit)
+	wanted, problems, err := f.previewAt(ctx, commit)
 	if err != nil {
-		return Previewed{}, fmt.Errorf("render %s: %w", short(commit), err)
+		return Previewed{}, err
 	}
-	wanted := make(map[engine.Key]*Desired, len(f.desired))
-	for k, d := range f.desired {
-		wanted[k] = d
-	}
-	for _, r := range up.Roots {
-		for _, o := range r.Before {
-			delete(wanted, keyOf(o.ID))
-		}
-	}
-	for _, r := range up.Roots {
-		for _, o := range r.Objects {
-			wanted[keyOf(o.ID)] = f.want(o, commit)
-		}
-	}
-	out := Previewed{Commit: commit, Problems: up.Problems}
+	out := Previewed{Commit: commit, Steps: steps, Problems: problems}
 	for k, d := range wanted {
 		c := engine.Change{Key: k, Desired: d.Object(), Template: true, KeepReplicas: d.KeepReplicas}
 		live := l.o.Engine.Live(k).Object
@@ -90,6 +87,74 @@ func (l *Loop) preview(ctx context.Context, f *follower, commit string) (Preview
 	}
 	slices.SortFunc(out.Changes, func(a, b PreviewedChange) int { return compareKeys(a.Key, b.Key) })
 	return out, nil
+}
+
+// previewAt is what a sync to a commit would make the source want.
+func (f *follower) previewAt(ctx context.Context, commit string) (map[engine.Key]*Desired, []manifests.Problem, error) {
+	tree, err := f.Repository.Tree(commit)
+	if err != nil {
+		return nil, nil, err
+	}
+	up, err := f.Cache.Preview(ctx, tree, commit)
+	if err != nil {
+		return nil, nil, fmt.Errorf("render %s: %w", short(commit), err)
+	}
+	wanted := maps.Clone(f.desired)
+	for _, r := range up.Roots {
+		for _, o := range r.Before {
+			delete(wanted, keyOf(o.ID))
+		}
+	}
+	for _, r := range up.Roots {
+		for _, o := range r.Objects {
+			wanted[keyOf(o.ID)] = f.want(o, commit)
+		}
+	}
+	return wanted, up.Problems, nil
+}
+
+// previewSteps goes through the commits that a sync would take and says what each changes.
+func (l *Loop) previewSteps(ctx context.Context, f *follower, commit string) ([]PreviewedStep, error) {
+	if !f.based || f.cursor.Commit == "" || f.cursor.Commit == commit {
+		return nil, nil
+	}
+	steps, err := f.Repository.Steps(ctx, f.cursor.Commit, commit)
+	if err != nil {
+		return nil, fmt.Errorf("list commits: %w", err)
+	}
+	steps = steps[max(0, len(steps)-previewedSteps):]
+	var out []PreviewedStep
+	before := f.desired
+	for _, st := range steps {
+		wanted, _, err := f.previewAt(ctx, st.Hash)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, PreviewedStep{Step: st, Changes: between(before, wanted)})
+		before = wanted
+	}
+	return out, nil
+}
+
+// between lists what differs from one wanted state to the next, by key.
+func between(before, after map[engine.Key]*Desired) []PreviewedChange {
+	var out []PreviewedChange
+	for k, d := range after {
+		old := before[k]
+		switch {
+		case old == nil:
+			out = append(out, PreviewedChange{Key: k, After: d.Object(), File: d.Manifest.File, Line: d.Manifest.Line})
+		case old.Manifest.Digest != d.Manifest.Digest:
+			out = append(out, PreviewedChange{Key: k, Before: old.Object(), After: d.Object(), File: d.Manifest.File, Line: d.Manifest.Line})
+		}
+	}
+	for k, d := range before {
+		if after[k] == nil {
+			out = append(out, PreviewedChange{Key: k, Before: d.Object(), File: d.Manifest.File, Line: d.Manifest.Line})
+		}
+	}
+	slices.SortFunc(out, func(a, b PreviewedChange) int { return compareKeys(a.Key, b.Key) })
+	return out
 }
 
 // keepLocal leaves the annotations that name a template's commit as they are: a preview does not show them.

@@ -1,6 +1,7 @@
 package reconciler
 
 import (
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -69,14 +70,11 @@ func (l *Loop) Status() ([]SourceStatus, []manifests.Problem) {
 		st.NextPoll = s.Trigger.NextAt()
 		out = append(out, st)
 	}
-	keys := make([]engine.Key, 0, len(l.problems))
-	for k := range l.problems {
-		keys = append(keys, k)
-	}
-	slices.SortFunc(keys, compareKeys)
 	var ps []manifests.Problem
-	for _, k := range keys {
-		ps = append(ps, l.problems[k])
+	for _, problems := range []map[engine.Key]manifests.Problem{l.problems, l.shared} {
+		for _, k := range slices.SortedFunc(maps.Keys(problems), compareKeys) {
+			ps = append(ps, problems[k])
+		}
 	}
 	return out, ps
 }

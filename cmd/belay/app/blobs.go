@@ -3,6 +3,8 @@ package app
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 
@@ -29,10 +31,16 @@ func (b blobs) Get(key string) ([]byte, bool) {
 	return data, err == nil
 }
 
-// Put stores a value so that a reader finds all of it or nothing. It is not made durable: what is lost is rendered
-// again.
+// Put stores a value so that a reader finds all of it or nothing; an empty one removes the key. It is not made durable:
+// what is lost is rendered again.
 func (b blobs) Put(key string, value []byte) error {
 	name := b.file(key)
+	if len(value) == 0 {
+		if err := os.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+		return nil
+	}
 	if err := os.MkdirAll(filepath.Dir(name), 0o700); err != nil {
 		return err
 	}

@@ -30,7 +30,12 @@ func Check(ctx context.Context, dir, namespace string) (report manifests.Report,
 		return report, "", fmt.Errorf("validate: %w", err)
 	}
 	app := manifests.App{Name: "validate", Path: cleanPath(filepath.ToSlash(path)), Namespace: namespace}
-	report, err = manifests.Validate(ctx, manifests.DirTree(os.DirFS(root)), []manifests.App{app})
+	tree, err := os.OpenRoot(root)
+	if err != nil {
+		return report, "", fmt.Errorf("validate: %w", err)
+	}
+	defer tree.Close()
+	report, err = manifests.Validate(ctx, manifests.DirTree(tree.FS()), []manifests.App{app})
 	if err != nil {
 		return report, "", fmt.Errorf("validate: %w", err)
 	}

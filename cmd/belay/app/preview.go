@@ -16,6 +16,7 @@ import (
 	"github.com/belay-dev/belay/cmd/belay/control"
 	"github.com/belay-dev/belay/manifests"
 	"github.com/belay-dev/belay/manifests/schema"
+	"github.com/belay-dev/belay/reconciler"
 	"github.com/belay-dev/belay/reconciler/engine"
 	"github.com/belay-dev/belay/reconciler/rollout"
 	"github.com/belay-dev/belay/state"
@@ -35,9 +36,27 @@ func (r *reader) Diff(ctx context.Context, q control.DiffQuery) (control.Diff, e
 	if err != nil {
 		return control.Diff{}, err
 	}
-	out := control.Diff{Source: source, Commit: p.Commit, Objects: []control.ObjectDiff{}, Problems: []control.Problem{}}
-	for _, c := range p.Changes {
-		if !below(c.File, q.Path) {
+	out := control.Diff{
+		Source: source, Commit: p.Commit, Commits: []control.CommitDiff{}, Objects: objectDiffs(p.Changes, q), Problems: []control.Problem{},
+	}
+	for _, st := range p.Steps {
+		out.Commits = append(out.Commits, control.CommitDiff{
+			Commit: st.Step.Hash, Author: st.Step.Author, Subject: st.Step.Subject, Objects: objectDiffs(st.Changes, q),
+		})
+	}
+	for _, p := range p.Problems {
+		if below(p.File, q.Path) {
+			out.Problems = append(out.Problems, problemOf(p))
+		}
+	}
+	return out, nil
+}
+
+// objectDiffs turns changes into what people see.
+func objectDiffs(changes []reconciler.PreviewedChange, q control.DiffQuery) []control.ObjectDiff {
+	out := []control.ObjectDiff{}
+	for _, c := range changes {
+		if !below(c.File, q.Path) || c.Before == nil && c.After == nil {
 			continue
 		}
 		d := control.ObjectDiff{
@@ -45,8 +64,6 @@ func (r *reader) Diff(ctx context.Context, q control.DiffQuery) (control.Diff, e
 			Fields: []string{},
 		}
 		switch {
-		case c.Before == nil && c.After == nil:
-			continue
 		case c.Before == nil:
 			d.Action = "create"
 		case c.After == nil:
@@ -59,14 +76,9 @@ func (r *reader) Diff(ctx context.Context, q control.DiffQuery) (control.Diff, e
 		if q.Patch {
 			d.Patch = manifests.Patch(fmt.Sprintf("%s/%s/%s", d.Kind, d.Namespace, d.Name), plain(c.Before), plain(c.After))
 		}
-		out.Objects = append(out.Objects, d)
+		out = append(out, d)
 	}
-	for _, p := range p.Problems {
-		if below(p.File, q.Path) {
-			out.Problems = append(out.Problems, problemOf(p))
-		}
-	}
-	return out, nil
+	return out
 }
 
 // plain is an object without what no manifest says: status and the metadata that is given at run time.

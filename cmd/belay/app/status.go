@@ -93,6 +93,9 @@ func (r *reader) deployment(m state.Managed, s reconciler.SourceStatus) control.
 	if d == nil {
 		return out
 	}
+	if !slices.ContainsFunc(s.Apps, func(a reconciler.AppStatus) bool { return a.Name == m.App }) {
+		out.Reason, out.Next = "Unmanaged", "its app left the configuration; it keeps running"
+	}
 	out.Images = list(reconciler.Images(d))
 	out.Revision, out.Commit = live.Rollout.Revision, d.Annotations[engine.AnnotationCommit]
 	out.Replicas, out.Updated = *d.Spec.Replicas, d.Status.UpdatedReplicas
@@ -104,7 +107,9 @@ func (r *reader) deployment(m state.Managed, s reconciler.SourceStatus) control.
 	if newest != nil && newest.StartedAt.IsZero() && newest.Open && newest.Template != live.Rollout.Template {
 		out.Wants = &control.Wants{Commit: newest.Commit, Images: list(newest.Images)}
 	}
-	out.Next = next(s, out, newest)
+	if out.Next == "" {
+		out.Next = next(s, out, newest)
+	}
 	return out
 }
 

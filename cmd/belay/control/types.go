@@ -132,8 +132,17 @@ type DiffQuery struct {
 type Diff struct {
 	Source   string       `json:"source"`
 	Commit   string       `json:"commit"`
-	Objects  []ObjectDiff `json:"objects"`
+	Commits  []CommitDiff `json:"commits"` // that a sync would take, oldest first, at most the newest 50
+	Objects  []ObjectDiff `json:"objects"` // of what runs
 	Problems []Problem    `json:"problems"`
+}
+
+// CommitDiff is what one commit changes of the one before.
+type CommitDiff struct {
+	Commit  string       `json:"commit"`
+	Author  string       `json:"author,omitempty"`
+	Subject string       `json:"subject,omitempty"`
+	Objects []ObjectDiff `json:"objects"`
 }
 
 // ObjectDiff is what would change of one object. Action is create, update or delete.

@@ -69,21 +69,37 @@ func (e *env) printDiff(output string, d control.Diff) error {
 	return e.print(output, d, func(w io.Writer) error { return printDiff(w, d) })
 }
 
+// printDiff prints what each commit would change, where there are several, and what a sync would change of what runs.
 func printDiff(w io.Writer, d control.Diff) error {
-	for _, o := range d.Objects {
-		name := o.Kind + " " + o.Name
-		if o.Namespace != "" {
-			name = o.Kind + " " + o.Namespace + "/" + o.Name
+	if len(d.Commits) > 1 {
+		for _, c := range d.Commits {
+			if _, err := fmt.Fprintf(w, "commit %s %s\n", short(c.Commit), Line(c.Subject)); err != nil {
+				return err
+			}
+			printObjects(w, "  ", c.Objects)
 		}
-		if _, err := fmt.Fprintf(w, "%s %s  (%s:%d)\n", o.Action, name, o.File, o.Line); err != nil {
-			return err
-		}
-		for _, f := range o.Fields {
-			fmt.Fprintf(w, "  %s\n", f)
-		}
+		fmt.Fprintln(w, "\nin all, of what runs:")
 	}
+	printObjects(w, "", d.Objects)
 	for _, p := range d.Problems {
 		fmt.Fprintln(w, problemLine(p))
 	}
 	return nil
+}
+
+func printObjects(w io.Writer, indent string, objects []control.ObjectDiff) {
+	for _, o := range objects {
+		name := o.Kind + " " + o.Name
+		if o.Namespace != "" {
+			name = o.Kind + " " + o.Namespace + "/" + o.Name
+		}
+		place := o.File
+		if o.Line > 0 {
+			place = fmt.Sprintf("%s:%d", o.File, o.Line)
+		}
+		fmt.Fprintf(w, "%s%s %s  (%s)\n", indent, o.Action, name, place)
+		for _, f := range o.Fields {
+			fmt.Fprintf(w, "%s  %s\n", indent, f)
+		}
+	}
 }
