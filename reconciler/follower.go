@@ -135,7 +135,7 @@ func (l *Loop) take(ctx context.Context, f *follower) ([]engine.Key, error) {
 			f.based = false
 			return nil, fmt.Errorf("render %s: %w", short(st.Hash), err)
 		}
-		r.Deltas = l.owned(f, r.Deltas)
+		r.Deltas = l.owned(r.Deltas)
 		rendered = append(rendered, r)
 		for _, d := range r.Deltas {
 			keys = append(keys, d.Key)

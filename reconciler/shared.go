@@ -10,7 +10,7 @@ import (
 
 // owned keeps the deltas of objects that no earlier source of the configuration declares. For every other one there is
 // a problem that names both places, for as long as both declare it.
-func (l *Loop) owned(f *follower, deltas []Delta) []Delta {
+func (l *Loop) owned(deltas []Delta) []Delta {
 	for _, d := range deltas {
 		l.noteShared(d.Key)
 	}

@@ -29,21 +29,35 @@ func (v *validator) auth(at string, s SourceConfig) {
 		}
 	}
 	if s.URL != "" && ssh {
-		if a.KeyFile == "" {
-			v.add(at+".auth.keyFile", "required: the private key for ssh")
-		}
-		if a.KnownHostsFile == "" {
-			v.add(at+".auth.knownHostsFile", "required: ssh hosts are never trusted unseen")
-			v.hint("`belay known-hosts HOST` prints the host's keys for you to compare")
-		}
+		v.ssh(at, a)
 	}
 	if strings.HasPrefix(s.URL, "http://") && a.TokenFile != "" && !loopback(s.URL) {
 		v.add(at+".auth.tokenFile", "would be sent unencrypted over http")
 		v.hint("use https")
 	}
-	if u, err := url.Parse(a.Proxy); a.Proxy != "" && (err != nil || u.Host == "") {
+	v.proxy(at, a.Proxy)
+}
+
+// ssh checks that a host can be known, and this user to it.
+func (v *validator) ssh(at string, a Auth) {
+	if a.KeyFile == "" {
+		v.add(at+".auth.keyFile", "required: the private key for ssh")
+	}
+	if a.KnownHostsFile == "" {
+		v.add(at+".auth.knownHostsFile", "required: ssh hosts are never trusted unseen")
+		v.hint("`belay known-hosts HOST` prints the host's keys for you to compare")
+	}
+}
+
+func (v *validator) proxy(at, address string) {
+	if address == "" {
+		return
+	}
+	u, err := url.Parse(address)
+	switch {
+	case err != nil || u.Host == "":
 		v.add(at+".auth.proxy", "not an address, as in http://proxy.example.com:3128")
-	} else if a.Proxy != "" && u.User != nil {
+	case u.User != nil:
 		v.add(at+".auth.proxy", "has credentials inside")
 	}
 }

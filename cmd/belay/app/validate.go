@@ -164,10 +164,13 @@ func (v *validator) url(key, address string) {
 		}
 		return
 	}
-	scheme, _, isURL := strings.Cut(address, "://")
-	if !isURL {
-		return // user@host:path
+	if scheme, _, isURL := strings.Cut(address, "://"); isURL { // else user@host:path
+		v.scheme(key, scheme, address)
 	}
+}
+
+// scheme checks an address by the rules of its scheme.
+func (v *validator) scheme(key, scheme, address string) {
 	u, err := url.Parse(address)
 	switch {
 	case err != nil || !plainKey.MatchString(scheme):
