@@ -223,6 +223,8 @@ func (w *world) do(command string) string {
 		_, err := w.store.Commit(state.Delete(state.Key{Kind: state.Kind(kind), Namespace: "default", Name: name}, state.DeleteOptions{}))
 		pass(time.Minute)
 		return failure(err)
+	case "scale": // NAME N: somebody scales what Git does not
+		return w.scale(rest)
 	case "history":
 		return w.history(rest)
 	case "commits":
@@ -234,6 +236,23 @@ func (w *world) do(command string) string {
 	}
 	w.t.Fatalf("no such verb: %s", verb)
 	return ""
+}
+
+func (w *world) scale(rest string) string {
+	var name string
+	var n int32
+	if _, err := fmt.Sscanf(rest, "%s %d", &name, &n); err != nil {
+		w.t.Fatal(err)
+	}
+	d, ok := state.Get[*appsv1.Deployment](w.store, "default", name)
+	if !ok {
+		return "no such Deployment\n"
+	}
+	d = d.DeepCopy()
+	d.Spec.Replicas = &n
+	_, err := w.store.Commit(state.Update(d))
+	pass(time.Minute)
+	return failure(err)
 }
 
 func failure(err error) string {

@@ -82,11 +82,15 @@ func (e *env) runDemo(ctx context.Context, exit bool) (err error) {
 	if exit {
 		return nil
 	}
-	d.say("%s", "\nBelay goes on serving until you press Ctrl-C. Try, in another terminal:\n"+
-		"  export BELAY_DATA_DIR="+d.data()+"\n"+
-		"  belay status\n  belay history deploy/mediawiki\n  belay get pods\n  belay plan deploy/mediawiki --replicas 4\n"+
-		"or push something yourself:\n"+
-		"  cd "+d.clone()+"\n  git commit --allow-empty -m hello && git push\n")
+	belay := "belay"
+	if self, err := os.Executable(); err == nil && strings.Contains(self, "go-build") {
+		belay = "go run ./cmd/belay"
+	}
+	d.say("\nBelay goes on serving until you press Ctrl-C. Try, in another terminal:\n  export BELAY_DATA_DIR=%s\n", d.data())
+	for _, try := range []string{"status", "history deploy/mediawiki", "get pods", "plan deploy/mediawiki --replicas 4"} {
+		d.say("  %s %s\n", belay, try)
+	}
+	d.say("or push something yourself:\n  cd %s\n  git commit --allow-empty -m hello && git push\n", d.clone())
 	<-ctx.Done()
 	return nil
 }
