@@ -11,6 +11,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/belay-dev/belay/reconciler/rollout/scenario"
 	"github.com/belay-dev/belay/state"
 )
@@ -76,7 +78,7 @@ func compare(t *testing.T, verbs []string) string {
 	})
 	for i := range ours {
 		if ours[i] != theirs[i] {
-			return fmt.Sprintf("%s:\n%s", verbs[i], differences(ours[i], theirs[i]))
+			return fmt.Sprintf("%s:\n%s", verbs[i], cmp.Diff(strings.Split(ours[i], "\n"), strings.Split(theirs[i], "\n")))
 		}
 	}
 	return ""

@@ -6,8 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
-	"slices"
-	"strings"
 	"sync"
 	"testing/synctest"
 	"time"
@@ -294,20 +292,3 @@ func (t *teller) AnnotatedEventf(object runtime.Object, _ map[string]string, eve
 }
 
 func (t *teller) WithLogger(klog.Logger) record.EventRecorderLogger { return t }
-
-// differences returns the lines in which two reports differ.
-func differences(a, b string) string {
-	x, y := strings.Split(a, "\n"), strings.Split(b, "\n")
-	var out []string
-	for _, line := range x {
-		if !slices.Contains(y, line) {
-			out = append(out, "- "+line)
-		}
-	}
-	for _, line := range y {
-		if !slices.Contains(x, line) {
-			out = append(out, "+ "+line)
-		}
-	}
-	return strings.Join(out, "\n")
-}

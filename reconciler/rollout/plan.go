@@ -147,12 +147,23 @@ func (s *sync) run() {
 		s.syncNew()
 		if s.sizeChanged() {
 			s.resize()
-			s.countStatus()
+			if !s.touched() {
+				s.countStatus()
+			}
 			s.wait(ReasonSizeNoted)
 			return
 		}
 		s.roll()
 	}
+}
+
+// touched reports whether this sync changes the Deployment's revision or conditions already. In Kubernetes that is a
+// write of its own, after which the counters of the same sync fail on a conflict: they come with the next one, which
+// then takes what they gained for progress.
+func (s *sync) touched() bool {
+	before := s.in.Deployment
+	return !maps.Equal(before.Annotations, s.d.Annotations) ||
+		!apiequality.Semantic.DeepEqual(before.Status.Conditions, s.d.Status.Conditions)
 }
 
 func (s *sync) roll() {

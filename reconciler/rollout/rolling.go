@@ -193,7 +193,7 @@ func (s *sync) resize() {
 		s.scale(s.old[len(s.old)-1], s.b.replicas, ReasonResized, false)
 	case len(running) == 0:
 	case s.saturated():
-		for _, m := range active(s.old) {
+		for _, m := range slices.Backward(active(s.old)) { // the youngest first
 			s.scale(m, 0, ReasonSaturated, false)
 		}
 	case s.d.Spec.Strategy.Type == appsv1.RollingUpdateDeploymentStrategyType:

@@ -56,6 +56,7 @@ var scaled = regexp.MustCompile(`^Scaled (?:up|down) replica set (\S+) from (\d+
 func eventReport(told []Told, aliases map[string]string) []string {
 	var lines []string
 	count := 0
+	told = byReason(told)
 	for i, e := range told {
 		text := short(e.Message, aliases)
 		if m := scaled.FindStringSubmatch(text); m != nil && e.Kind == string(state.KindDeployment) {
@@ -77,6 +78,20 @@ func eventReport(told []Told, aliases map[string]string) []string {
 		}
 	}
 	return lines
+}
+
+// byReason sorts Events that follow each other about one ReplicaSet: pods may be created side by side.
+func byReason(told []Told) []Told {
+	sorted := slices.Clone(told)
+	for i := 0; i < len(sorted); {
+		end := i + 1
+		for end < len(sorted) && sorted[i].Kind == string(state.KindReplicaSet) && sorted[end].Name == sorted[i].Name {
+			end++
+		}
+		slices.SortStableFunc(sorted[i:end], func(a, b Told) int { return cmp.Compare(a.Reason, b.Reason) })
+		i = end
+	}
+	return sorted
 }
 
 // report prints everything a user can see.
