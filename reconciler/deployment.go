@@ -230,10 +230,10 @@ func (p *planner) newTemplate(s Subject, i int) {
 	switch {
 	case !stable && p.in.Failed[r.Commit] >= failingCommit:
 		p.wait(s, i, ReasonCommitFailing, "three Deployments of this commit failed; a newer commit for this Deployment goes on")
-	case !stable && p.in.MaxRollouts > 0 && p.rolling >= p.in.MaxRollouts:
+	case !stable && !s.Rolling && p.in.MaxRollouts > 0 && p.rolling >= p.in.MaxRollouts:
 		p.wait(s, i, ReasonSlot, "as many rollouts as maxRollouts allows are under way")
 	default:
-		if !stable {
+		if !stable && !s.Rolling { // one that overtakes its own keeps the slot
 			p.rolling++
 		}
 		p.rollout(s, i, reason)
@@ -260,6 +260,7 @@ func (p *planner) rollout(s Subject, i int, reason Reason) {
 		return
 	}
 	r.StartedAt, r.Reason, r.Message = p.in.Now, "", ""
+	r.Template, r.Images = s.Desired.Template, Images(s.Desired.Object()) // an upgrade may render it anew meanwhile
 	r.UID = ""
 	if s.Live.Object != nil {
 		r.UID = s.Live.Object.GetUID()
@@ -339,9 +340,18 @@ func undone(s Subject, i int, now time.Time) []state.Row {
 	return out
 }
 
-// Stable reports whether a template completed once.
+// Stable reports whether a template completed once; while nothing has completed here, whether it was the head's before
+// the first sync.
 func Stable(rows []state.Row, template string) bool {
-	return slices.ContainsFunc(rows, func(r state.Row) bool { return r.Template == template && r.Outcome == Complete })
+	completed, imported := false, false
+	for _, r := range rows {
+		if r.Outcome == Complete && r.Template == template {
+			return true
+		}
+		completed = completed || r.Outcome == Complete
+		imported = imported || r.Outcome == Imported && r.Template == template
+	}
+	return imported && !completed
 }
 
 // Images lists the images of a Deployment's containers, in their order; nil for anything else.

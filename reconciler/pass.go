@@ -86,6 +86,7 @@ func (l *Loop) input(keys []engine.Key) Input {
 			}
 		}
 		if k.Kind == state.KindDeployment {
+			s.Rolling = l.work.rolling[k] != ""
 			s.Rows = l.o.Store.Rows(k.Namespace, k.Name)
 		}
 		in.Subjects = append(in.Subjects, s)
@@ -144,6 +145,13 @@ func (l *Loop) act(ctx context.Context, a Action) error {
 	}
 	if a.Forget {
 		ws = append(ws, state.RemoveManaged(a.Key))
+	}
+	if d, ok := a.Change.Desired.(*appsv1.Deployment); ok && a.Kind == ActionRollout {
+		for _, r := range a.Rows {
+			if r.ID == a.Row {
+				ws = append(ws, state.PutTemplate(state.Template{Hash: r.Template, Template: d.Spec.Template}))
+			}
+		}
 	}
 	switch a.Kind {
 	case ActionRecord:

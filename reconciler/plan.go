@@ -30,6 +30,7 @@ type Subject struct {
 	Live    engine.Live    // zero: nothing runs
 	Managed *state.Managed // nil: never applied by Belay
 	Rows    []state.Row    // of a Deployment, oldest first
+	Rolling bool           // its own rollout is one of those that take a slot
 }
 
 // SourceFacts is what a plan must know of a source beyond single objects.
