@@ -28,6 +28,8 @@ type Repository interface {
 	Poll(ctx context.Context) (head string, err error)
 	// Steps lists what leads from one head to another, oldest first; from is empty for the first sync.
 	Steps(ctx context.Context, from, to string) ([]Step, error)
+	// Before lists a commit and at most n before it along first parents, newest first.
+	Before(ctx context.Context, commit string, n int) ([]Step, error)
 	// Tree gives the files of a commit.
 	Tree(commit string) (manifests.Tree, error)
 }

@@ -15,10 +15,12 @@ import (
 	"github.com/belay-dev/belay/state"
 )
 
-// follower is what the loop knows of one source. All but looking is the loop goroutine's own.
+// follower is what the loop knows of one source. All but the channels is the loop goroutine's own; what the cache and
+// desired hold changes only while the token is taken.
 type follower struct {
 	Source
-	looking chan struct{} // holds one token: a look is under way
+	token     chan struct{} // full while the repository and the cache are in use
+	recalling chan struct{} // full when there may be a past to record
 
 	cursor  state.Cursor
 	based   bool // the cache stands at the cursor's commit
@@ -33,12 +35,24 @@ type follower struct {
 
 func newFollower(s Source) *follower {
 	return &follower{
-		Source: s, looking: make(chan struct{}, 1), desired: map[engine.Key]*Desired{}, stale: map[string]bool{},
+		Source: s, token: make(chan struct{}, 1), recalling: make(chan struct{}, 1), desired: map[engine.Key]*Desired{}, stale: map[string]bool{},
 	}
 }
 
 // ErrSuspended is returned when a person asks a suspended source to sync.
 var ErrSuspended = errors.New("source is suspended")
+
+// alone waits until nobody else uses the repository and the cache.
+func (f *follower) alone(ctx context.Context) error {
+	select {
+	case f.token <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (f *follower) release() { <-f.token }
 
 // polled takes what a poll found: it records new steps and plans what they changed.
 func (l *Loop) polled(ctx context.Context, f *follower, head string, err error, asked SyncOptions) error {
@@ -54,6 +68,7 @@ func (l *Loop) polled(ctx context.Context, f *follower, head string, err error, 
 	if err != nil {
 		return err
 	}
+	f.remember()
 	if f.cursor.Suspended {
 		if asked.Prune || asked.AcceptRender {
 			return ErrSuspended
@@ -141,6 +156,17 @@ func (l *Loop) take(ctx context.Context, f *follower) ([]engine.Key, error) {
 			keys = append(keys, d.Key)
 		}
 	}
+	if err := l.record(f, rendered); err != nil {
+		f.based = false
+		return nil, err
+	}
+	l.o.Log.Info().Str("source", f.Name).Str("commit", short(f.cursor.Commit)).Int("steps", len(steps)).
+		Int("changed", len(keys)).Msg("synced")
+	return keys, nil
+}
+
+// record makes steps durable with the cursor at the last of them.
+func (l *Loop) record(f *follower, rendered []Rendered) error {
 	rec := Record(RecordInput{
 		Source: f.Name, Cursor: f.cursor, Steps: rendered, Now: l.o.Now(), Managed: l.o.Store.Managed,
 		Waiting: func(k engine.Key) (state.Row, bool) {
@@ -152,9 +178,11 @@ func (l *Loop) take(ctx context.Context, f *follower) ([]engine.Key, error) {
 		},
 	})
 	f.lastGood(&rec.Cursor)
+	if f.cursor.Step == 0 && f.Import > 0 {
+		rec.Cursor.Past = &state.Past{Commit: rendered[0].Step.Hash}
+	}
 	if _, err := l.o.Store.Commit(rec.Writes()...); err != nil {
-		f.based = false
-		return nil, fmt.Errorf("record commits: %w", err)
+		return fmt.Errorf("record commits: %w", err)
 	}
 	f.cursor = rec.Cursor
 	for _, r := range rec.Rows {
@@ -162,9 +190,7 @@ func (l *Loop) take(ctx context.Context, f *follower) ([]engine.Key, error) {
 			l.work.note(stored)
 		}
 	}
-	l.o.Log.Info().Str("source", f.Name).Str("commit", short(f.cursor.Commit)).Int("steps", len(steps)).
-		Int("changed", len(keys)).Msg("synced")
-	return keys, nil
+	return nil
 }
 
 // base brings the cache to the cursor's commit without recording anything: what is rendered there is what runs

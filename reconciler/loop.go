@@ -40,6 +40,7 @@ type Source struct {
 	Repository Repository
 	Cache      *manifests.Cache
 	Trigger    Trigger
+	Import     int // commits before the first sync that get rows, at most
 }
 
 // Options is all that a Loop needs.
@@ -113,6 +114,7 @@ func (l *Loop) Run(ctx context.Context) error {
 	})
 	for _, s := range l.o.Sources {
 		wg.Go(func() { l.follow(ctx, s.Name) })
+		wg.Go(func() { l.recall(ctx, l.sources[s.Name]) })
 	}
 	for {
 		select {
@@ -165,12 +167,10 @@ func (l *Loop) follow(ctx context.Context, name string) {
 // at a source at a time.
 func (l *Loop) look(ctx context.Context, name string, o SyncOptions) error {
 	f := l.sources[name]
-	select {
-	case f.looking <- struct{}{}:
-		defer func() { <-f.looking }()
-	case <-ctx.Done():
-		return ctx.Err()
+	if err := f.alone(ctx); err != nil {
+		return err
 	}
+	defer f.release()
 	head, err := f.Repository.Poll(ctx)
 	if ctx.Err() != nil {
 		return ctx.Err()

@@ -45,6 +45,10 @@ func (l *Loop) Preview(ctx context.Context, source, commit string) (Previewed, e
 	if !ok {
 		return Previewed{}, fmt.Errorf("%w: %q", ErrNoSource, source)
 	}
+	if err := f.alone(ctx); err != nil {
+		return Previewed{}, err
+	}
+	defer f.release()
 	head, err := f.Repository.Poll(ctx)
 	if err != nil {
 		return Previewed{}, err

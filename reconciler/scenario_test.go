@@ -92,6 +92,7 @@ type world struct {
 	apps  []manifests.App
 	prune bool
 	max   int
+	past  int // older commits to import
 
 	loop      *reconciler.Loop
 	stopLoop  func()
@@ -149,6 +150,7 @@ func (w *world) background(controllers ...controller.Config) func() {
 func (w *world) startLoop() {
 	src := reconciler.Source{
 		Name: "shop", Branch: "main", Repository: w.repo, Trigger: never{}, Cache: manifests.NewCache(w.apps, manifests.Options{}),
+		Import: w.past,
 	}
 	for _, a := range w.apps {
 		src.Apps = append(src.Apps, reconciler.App{Name: a.Name, Path: a.Path, Prune: w.prune})
@@ -212,6 +214,26 @@ func (w *world) do(command string) string {
 		n, err := strconv.Atoi(rest)
 		w.max = n
 		return failure(err) + w.do("restart")
+	case "import": // N: older commits that the first sync imports
+		n, err := strconv.Atoi(rest)
+		w.past = n
+		return failure(err) + w.do("restart")
+	case "forget": // COMMIT: its files cannot be read any more
+		delete(w.repo.trees, rest)
+		return ""
+	case "rerender": // COMMIT AS: what the commit renders to is from now on what another one does
+		commit, as, _ := strings.Cut(rest, " ")
+		w.repo.trees[commit] = w.tree(as)
+		return ""
+	case "stable": // NAME: the commits whose templates are stable
+		var out []string
+		rows := w.store.Rows("default", rest)
+		for _, r := range rows {
+			if reconciler.Stable(rows, r.Template) {
+				out = append(out, r.Commit)
+			}
+		}
+		return strings.Join(out, " ") + "\n"
 	case "no-prune":
 		w.prune = false
 		return w.do("restart")
@@ -271,14 +293,18 @@ func (w *world) push(rest string) string {
 		step.Kind, step.Subject, step.Cause = reconciler.StepKind(strings.TrimPrefix(kind, "kind=")), after, after
 	}
 	if _, ok := w.repo.trees[hash]; !ok {
-		fsys, err := txtar.FS(&txtar.Archive{Files: w.files[hash]})
-		if err != nil {
-			w.t.Fatal(err)
-		}
-		w.repo.trees[hash] = manifests.DirTree(fsys)
+		w.repo.trees[hash] = w.tree(hash)
 	}
 	w.repo.steps = append(w.repo.steps, step)
 	return ""
+}
+
+func (w *world) tree(commit string) manifests.Tree {
+	fsys, err := txtar.FS(&txtar.Archive{Files: w.files[commit]})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return manifests.DirTree(fsys)
 }
 
 func (w *world) history(name string) string {
@@ -388,6 +414,17 @@ func (r *fakeRepository) Steps(_ context.Context, from, _ string) ([]reconciler.
 		}
 	}
 	return nil, fmt.Errorf("no commit %s", from)
+}
+
+// Before goes back through everything that was ever pushed.
+func (r *fakeRepository) Before(_ context.Context, commit string, n int) ([]reconciler.Step, error) {
+	i := slices.IndexFunc(r.steps, func(s reconciler.Step) bool { return s.Hash == commit })
+	if i < 0 {
+		return nil, fmt.Errorf("no commit %s", commit)
+	}
+	out := slices.Clone(r.steps[max(0, i-n) : i+1])
+	slices.Reverse(out)
+	return out, nil
 }
 
 func (r *fakeRepository) Tree(commit string) (manifests.Tree, error) {

@@ -46,6 +46,10 @@ type Row struct {
 	SupersededBy string  `json:"supersededBy,omitempty"` // row ID
 	RolledBackBy string  `json:"rolledBackBy,omitempty"` // row ID
 
+	// Past is how many commits before the source's first sync the row's commit was; 0 for what was recorded as it
+	// came. The greatest is the oldest.
+	Past int64 `json:"past,omitempty"`
+
 	RecordedAt time.Time `json:"recordedAt,omitzero"`
 	StartedAt  time.Time `json:"startedAt,omitzero"`
 	EndedAt    time.Time `json:"endedAt,omitzero"`
@@ -74,6 +78,14 @@ type Cursor struct {
 	Roots      map[string]string `json:"roots,omitempty"` // "app\x00root path" → last good commit, where it is not Commit
 	Suspended  bool              `json:"suspended,omitempty"`
 	PruneWaits string            `json:"pruneWaits,omitempty"` // why nothing of the source is pruned unasked; empty: it may be
+	// Past says how far commits older than the first sync are recorded; nil: as far as they will ever be.
+	Past *Past `json:"past,omitempty"`
+}
+
+// Past is how far the commits before a source's first sync are recorded.
+type Past struct {
+	Commit string `json:"commit"` // the oldest that was looked at
+	Count  int64  `json:"count"`  // how many were
 }
 
 // Template is a pod template that ran, or waits to run, stored once under its digest.

@@ -13,12 +13,13 @@ func (s *Store) Row(id string) (Row, bool) {
 	return found(s.ledger.rows[id], copyRow)
 }
 
-// Rows gives the history of a Deployment, oldest first.
+// Rows gives the history of a Deployment, oldest first: the commits before the first sync, then the rows in the order
+// of their numbers.
 func (s *Store) Rows(namespace, name string) []Row {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	var rows []Row
-	for r := range from(s.ledger.byName, &Row{Namespace: namespace, Name: name}) {
+	for r := range from(s.ledger.byName, &Row{Namespace: namespace, Name: name, Past: maxNumber}) {
 		if r.Namespace != namespace || r.Name != name {
 			break
 		}

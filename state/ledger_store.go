@@ -19,7 +19,7 @@ import (
 type ledger struct {
 	number    int64 // last number given to a row
 	rows      map[string]*Row
-	byName    *btree.BTreeG[*Row] // namespace, name, number
+	byName    *btree.BTreeG[*Row] // namespace, name, past, number
 	open      *btree.BTreeG[*Row] // number
 	commits   *btree.BTreeG[*Commit]
 	hashes    *btree.BTreeG[hashed]
@@ -58,7 +58,8 @@ func newTree[T any](compare func(a, b T) int) *btree.BTreeG[T] {
 }
 
 func compareByName(a, b *Row) int {
-	return cmp.Or(cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Name, b.Name), cmp.Compare(a.Number, b.Number))
+	return cmp.Or(cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Name, b.Name), cmp.Compare(b.Past, a.Past),
+		cmp.Compare(a.Number, b.Number))
 }
 
 func compareCommits(a, b *Commit) int {
@@ -280,6 +281,9 @@ func copyCursor(r *Cursor) *Cursor {
 	c.Roots = nil
 	if len(r.Roots) > 0 {
 		c.Roots = maps.Clone(r.Roots)
+	}
+	if r.Past != nil {
+		c.Past = new(*r.Past)
 	}
 	return &c
 }

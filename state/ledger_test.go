@@ -23,6 +23,31 @@ func testRow(id, name string, open bool) Row {
 	return Row{ID: id, Namespace: "default", Name: name, Outcome: "Pending", Open: open}
 }
 
+// TestPastRows: what was before the first sync comes first, however late it is recorded, the oldest first.
+func TestPastRows(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	s := openDir(t, dir)
+	past := func(id string, nth int64) Write {
+		return PutRow(Row{ID: id, Namespace: "default", Name: "web", Past: nth})
+	}
+	commit(t, s, past("first", 0), PutRow(Row{ID: "other", Namespace: "default", Name: "wea"}))
+	commit(t, s, past("second", 0), past("newer", 1), past("oldest", 7), PutRow(Row{ID: "last", Namespace: "default", Name: "wec", Past: 9}))
+	for range 2 {
+		var ids []string
+		for _, r := range s.Rows("default", "web") {
+			ids = append(ids, r.ID)
+		}
+		if want := []string{"oldest", "newer", "first", "second"}; !slices.Equal(ids, want) {
+			t.Errorf("rows %v, want %v", ids, want)
+		}
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+		s = openDir(t, dir)
+	}
+}
+
 func TestRows(t *testing.T) {
 	t.Parallel()
 	s := open(t)

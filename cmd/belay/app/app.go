@@ -164,7 +164,7 @@ func (a *App) wire(store *state.Store) parts {
 		r := &repository{mirror: m}
 		t := trigger.New(trigger.Config{Interval: s.Interval, Now: a.now})
 		src := reconciler.Source{
-			Name: s.Name, URL: s.URL, Branch: s.Branch, Repository: r,
+			Name: s.Name, URL: s.URL, Branch: s.Branch, Repository: r, Import: s.Import,
 			Trigger: &ticker{Trigger: t, interval: s.Interval, now: a.now, log: a.log.With().Str("source", s.Name).Logger()},
 		}
 		var apps []manifests.App

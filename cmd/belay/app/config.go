@@ -36,6 +36,8 @@ type SourceConfig struct {
 	Auth     Auth          `yaml:"auth"`
 	Verify   Verify        `yaml:"verify"`
 	Apps     []AppConfig   `yaml:"apps"`
+	// Import bounds how many commits before the first sync are put into the history; 0: none.
+	Import int `yaml:"import"`
 }
 
 // Auth says what a remote repository is shown. Secrets lie in files, which are read at each use: one that is replaced
@@ -101,6 +103,7 @@ func (r Runtime) Resolve() (runtime Runtime, reason string) {
 const (
 	minInterval   = time.Second
 	maxConfigSize = 1 << 20
+	maxImport     = 1000
 )
 
 // DefaultConfig returns the configuration of an empty file.
@@ -110,7 +113,7 @@ func DefaultConfig() Config {
 
 // DefaultSource returns what a source gets for the keys it leaves out. Name, URL and Apps have no default.
 func DefaultSource() SourceConfig {
-	return SourceConfig{Branch: "main", Interval: 15 * time.Second, Verify: Verify{Mode: VerifyNone}}
+	return SourceConfig{Branch: "main", Interval: 15 * time.Second, Verify: Verify{Mode: VerifyNone}, Import: 50}
 }
 
 // DefaultApp returns what an app gets for the keys it leaves out. Name has no default.

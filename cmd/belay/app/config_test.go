@@ -83,6 +83,7 @@ sources:
   apps:
   - {name: shop, path: ./apps//shop/, namespace: prod, prune: false}
   - {name: root, path: .}
+  import: 0
 - &second
   name: "2"
   url: ../deploy
@@ -103,8 +104,8 @@ simulate: ["web:2=missing", "registry:5000/web@sha256:aa=crash", delay=200ms]
 			},
 			{
 				Name: "2", URL: "../deploy", Branch: "main", Interval: 15 * time.Second,
-				Verify: Verify{Mode: VerifyNone},
-				Apps:   []AppConfig{{Name: "all", Path: "clusters", Namespace: "default", Prune: true}},
+				Verify: Verify{Mode: VerifyNone}, Import: 50,
+				Apps: []AppConfig{{Name: "all", Path: "clusters", Namespace: "default", Prune: true}},
 			},
 		},
 		Runtime:  RuntimeSimulated,
@@ -168,6 +169,7 @@ sources:
   - {name: x, path: /etc, namesapce: y}
   - {path: a}
   - {name: z, path: a/.}
+  import: -1
 - name: two
 `, []string{
 			"f:1: maxRollouts: must not be negative: 0 means no limit",
@@ -190,9 +192,10 @@ sources:
 			`f:14: sources[1].apps[1].path: must be relative to the root of the repository, not "/etc"`,
 			"f:15: sources[1].apps[2].name: required",
 			"f:16: sources[1].apps[3].path: same path and namespace as sources[1].apps[2]",
-			`f:17: sources[2].name: "two" is taken by sources[1]`,
-			"f:17: sources[2].url: required",
-			"f:17: sources[2].apps: none: a source needs at least one",
+			"f:17: sources[1].import: must be 0 (none) to 1000",
+			`f:18: sources[2].name: "two" is taken by sources[1]`,
+			"f:18: sources[2].url: required",
+			"f:18: sources[2].apps: none: a source needs at least one",
 		}},
 	}
 	for name, tt := range tests {

@@ -168,6 +168,27 @@ func (r *repository) Steps(ctx context.Context, from, to string) ([]reconciler.S
 	return out, nil
 }
 
+// Before lists a commit and at most n before it, along first parents.
+func (r *repository) Before(ctx context.Context, commit string, n int) ([]reconciler.Step, error) {
+	s, err := r.snapshot()
+	if err != nil {
+		return nil, err
+	}
+	var out []reconciler.Step
+	for next := source.Hash(commit); len(out) <= n && ctx.Err() == nil; {
+		c, err := s.Commit(next)
+		if err != nil {
+			return nil, withHint(err)
+		}
+		out = append(out, stepOf(source.Step{Commit: c, Kind: source.StepLinear}))
+		if len(c.Parents) == 0 {
+			break
+		}
+		next = c.Parents[0]
+	}
+	return out, ctx.Err()
+}
+
 var stepKinds = map[source.StepKind]reconciler.StepKind{
 	source.StepFirst: reconciler.StepFirst, source.StepLinear: reconciler.StepLinear, source.StepMerge: reconciler.StepMerge,
 	source.StepRewritten: reconciler.StepRewritten, source.StepUnrelated: reconciler.StepUnrelated,

@@ -65,6 +65,9 @@ func (v *validator) source(at string, s SourceConfig) {
 	if s.Interval < minInterval {
 		v.add(at+".interval", "must be at least %s", minInterval)
 	}
+	if s.Import < 0 || s.Import > maxImport {
+		v.add(at+".import", "must be 0 (none) to %d", maxImport)
+	}
 	if s.Verify.Mode != VerifyNone {
 		v.add(at+".verify.mode", "unknown mode %q: only none exists", s.Verify.Mode)
 		v.hint("signatures are not checked yet: do not rely on them")

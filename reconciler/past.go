@@ -1,0 +1,152 @@
+package reconciler
+
+import (
+	"maps"
+	"slices"
+	"strconv"
+	"time"
+
+	appsv1 "k8s.io/api/apps/v1"
+
+	"github.com/belay-dev/belay/manifests"
+	"github.com/belay-dev/belay/reconciler/engine"
+	"github.com/belay-dev/belay/state"
+)
+
+// PastCommit is a commit that was the head before the first sync, as it renders now.
+type PastCommit struct {
+	Step    Step
+	Nth     int64                   // 0: the commit of the first sync, 1: the one before, and so on
+	Wanted  map[engine.Key]*Desired // its Deployments
+	Unknown func(engine.Key) bool   // whether the commit says nothing of a Deployment, because it does not render
+}
+
+// Introduced is the oldest commit known to declare the same pod template of a Deployment as all newer ones that were
+// looked at. Desired is nil when the commit has no such Deployment.
+type Introduced struct {
+	Desired *Desired
+	Step    Step
+	Nth     int64
+}
+
+// PastInput is everything that taking in a commit before the first sync needs.
+type PastInput struct {
+	Source string
+	First  []state.Row               // of the first sync: only their Deployments have a past
+	Seen   map[engine.Key]Introduced // by the commits after it
+	Commit PastCommit
+	Last   bool // there is no commit before it
+	Now    time.Time
+}
+
+// Recalled is what a commit before the first sync tells.
+type Recalled struct {
+	Seen      map[engine.Key]Introduced
+	Rows      []state.Row
+	Templates []state.Template
+}
+
+// Recall takes in the commit before those seen so far. Where it declares another pod template than they do, the oldest
+// of them introduced theirs: that one gets a row, unless it is the commit of the first sync, which has one. A commit
+// that changes no template gets none. Pure; IDs follow from source, commit and Deployment, so that recalling again
+// gives the same rows.
+func Recall(in PastInput) Recalled {
+	out := Recalled{Seen: maps.Clone(in.Seen)}
+	if out.Seen == nil {
+		out.Seen = map[engine.Key]Introduced{}
+	}
+	for _, r := range in.First {
+		key := rowKey(r)
+		if !in.Commit.Unknown(key) {
+			d := in.Commit.Wanted[key]
+			if was, ok := out.Seen[key]; ok && !sameTemplate(was.Desired, d) {
+				out.row(in, r, was)
+			}
+			out.Seen[key] = Introduced{Desired: d, Step: in.Commit.Step, Nth: in.Commit.Nth}
+		}
+		if was, ok := out.Seen[key]; ok && in.Last {
+			out.row(in, r, was)
+		}
+	}
+	return out
+}
+
+func sameTemplate(a, b *Desired) bool {
+	if a == nil || b == nil {
+		return a == b
+	}
+	return a.Template == b.Template
+}
+
+// row adds the row of the commit that introduced a template, where there is one to make.
+func (out *Recalled) row(in PastInput, first state.Row, by Introduced) {
+	if by.Desired == nil || by.Nth == 0 {
+		return
+	}
+	st, m := by.Step, by.Desired.Manifest
+	d := m.Object.(*appsv1.Deployment)
+	out.Rows = append(out.Rows, state.Row{
+		ID:        RowID(in.Source, "past", strconv.FormatInt(by.Nth, 10), st.Hash, first.Namespace, first.Name),
+		Namespace: first.Namespace, Name: first.Name, UID: first.UID, Source: in.Source, App: m.App, Root: m.Root,
+		Commit: st.Hash, Author: st.Author, CommittedAt: st.CommittedAt, Subject: st.Subject, ChangeCause: st.Cause,
+		Template: by.Desired.Template, Images: Images(d), Outcome: Imported, Past: by.Nth, RecordedAt: in.Now,
+	})
+	out.Templates = append(out.Templates, state.Template{Hash: by.Desired.Template, Template: *d.Spec.Template.DeepCopy()})
+}
+
+// writes are the ledger writes of what was recalled and is not there yet.
+func (out Recalled) writes(known func(id string) (state.Row, bool)) []state.Write {
+	var ws []state.Write
+	for i, r := range out.Rows {
+		if _, ok := known(r.ID); !ok {
+			ws = append(ws, state.PutTemplate(out.Templates[i]), state.PutRow(r))
+		}
+	}
+	return ws
+}
+
+// pastCommit says which Deployments a commit declares, by what changed between it and the cache's commit.
+func (f *follower) pastCommit(st Step, nth int64, up manifests.Update) PastCommit {
+	c := PastCommit{Step: st, Nth: nth, Wanted: map[engine.Key]*Desired{}}
+	for k, d := range f.desired {
+		if k.Kind == state.KindDeployment {
+			c.Wanted[k] = d
+		}
+	}
+	broken := maps.Clone(f.stale)
+	for _, r := range up.Roots {
+		delete(broken, rootID(r.App, r.Path))
+		if r.Stale {
+			broken[rootID(r.App, r.Path)] = true
+		}
+		for _, o := range r.Before {
+			delete(c.Wanted, keyOf(o.ID))
+		}
+	}
+	for _, r := range up.Roots {
+		for _, o := range r.Objects {
+			if k := keyOf(o.ID); k.Kind == state.KindDeployment {
+				c.Wanted[k] = f.want(o, st.Hash)
+			}
+		}
+	}
+	c.Unknown = func(k engine.Key) bool {
+		d := c.Wanted[k]
+		if d == nil {
+			return len(broken) > 0 // it may be in one of those
+		}
+		return broken[rootID(d.Manifest.App, d.Manifest.Root)]
+	}
+	return c
+}
+
+// moving reports whether a row will go on by itself, and soon.
+func moving(r state.Row) bool {
+	return r.Outcome == Pending && r.Reason == "" || r.Outcome == Progressing ||
+		r.Outcome == Waiting && r.Reason == string(ReasonSlot)
+}
+
+// withTemplate leaves the rows of a first sync that have a past: those of what is declared.
+func withTemplate(rows []state.Row) []state.Row {
+	return slices.DeleteFunc(rows, func(r state.Row) bool { return r.Template == "" })
+}
