@@ -39,8 +39,8 @@ func (m *Mirror) compact(ctx context.Context) error {
 		before[p.path] = true
 	}
 	target := &fetchTarget{dir: m.cfg.Dir, limits: m.cfg.Limits}
-	target.limits.PackBytes = 1 << 62 // what is here has been let in
-	if err := target.writePack(ctx, func(w io.Writer) error { return copyObjects(ctx, r, list, w) }); err != nil {
+	target.limits.PackBytes, target.limits.InflatedBytes = 1<<62, 1<<62 // what is here has been let in
+	if err := target.writePack(ctx, list, func(w io.Writer) error { return copyObjects(ctx, r, list, w) }); err != nil {
 		return err
 	}
 	fresh, err := m.reader(m.cfg.Dir)

@@ -45,6 +45,9 @@ func newWatchdog(ctx context.Context, idle time.Duration) *watchdog {
 
 func (w *watchdog) touch() { w.timer.Reset(w.idle) }
 
+// rest ends the watch, and not what was watched.
+func (w *watchdog) rest() { w.timer.Stop() }
+
 func (w *watchdog) stop() {
 	w.timer.Stop()
 	w.cancel(nil)

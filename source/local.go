@@ -44,6 +44,17 @@ func localPath(address string) (string, bool, error) {
 	return path, true, err
 }
 
+// LocalDir finds the Git directory that holds the branches of a repository on this machine; false when the address is of
+// another kind.
+func LocalDir(address string) (dir string, local bool, err error) {
+	path, local, err := localPath(address)
+	if !local || err != nil {
+		return "", local, err
+	}
+	dir, err = gitDir(path)
+	return dir, true, err
+}
+
 // gitDir finds the Git directory of a path: the path itself when bare, its .git, or what a .git file points at.
 func gitDir(path string) (string, error) {
 	if _, err := os.Stat(path); err != nil {
@@ -219,6 +230,7 @@ func (l *localRemote) fetch(ctx context.Context, want plumbing.Hash, to *fetchTa
 		return remoteDamage(l.path, err)
 	}
 	defer from.Close()
+	from.most = l.limits.ObjectBytes
 	list, err := collect(ctx, from, want, to.has)
 	if err != nil {
 		return remoteDamage(l.path, err)

@@ -126,6 +126,8 @@ type reader struct {
 	raw    []billy.File         // and its file
 	cache  cache.Object
 	closed bool
+	// most is the largest object that is read into memory; zero: any. A mirror has let nothing larger in.
+	most int64
 }
 
 // newReader opens every pack at once, so that packs deleted or moved later stay readable. Packs that go away while they
@@ -230,12 +232,17 @@ func (r *reader) object(t plumbing.ObjectType, h plumbing.Hash) (plumbing.Encode
 }
 
 func (r *reader) locate(h plumbing.Hash) (plumbing.EncodedObject, error) {
-	p, _, err := r.packOf(h)
+	p, offset, err := r.packOf(h)
 	if err != nil {
 		return nil, err
 	}
 	if p == nil {
 		return r.loose(h)
+	}
+	if r.most > 0 {
+		if size, err := p.GetSizeByOffset(offset); err == nil && size > r.most {
+			return nil, tooLarge("an object", r.most, "bytes")
+		}
 	}
 	o, err := p.Get(h)
 	if err != nil {
@@ -319,6 +326,9 @@ func (r *reader) loose(h plumbing.Hash) (plumbing.EncodedObject, error) {
 		return nil, err
 	}
 	defer in.Close()
+	if r.most > 0 && size > r.most {
+		return nil, tooLarge("an object", r.most, "bytes")
+	}
 	o := new(plumbing.MemoryObject)
 	o.SetType(t)
 	if _, err := io.Copy(o, io.LimitReader(in, size+1)); err != nil {

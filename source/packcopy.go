@@ -167,26 +167,39 @@ func (c *packCopy) entry(p *place) error {
 
 // whole writes an object without reference to another.
 func (c *packCopy) whole(p *place) error {
-	o, err := c.from.object(p.kind, p.id)
-	if err != nil {
-		return err
-	}
-	in, err := o.Reader()
+	size, in, err := c.open(p)
 	if err != nil {
 		return err
 	}
 	defer in.Close()
-	if err := c.write(entryHead(p.kind, o.Size())); err != nil {
+	if err := c.write(entryHead(p.kind, size)); err != nil {
 		return err
 	}
 	z, err := zlib.NewWriterLevel(writerFunc(func(b []byte) (int, error) { return len(b), c.write(b) }), zlib.BestSpeed)
 	if err != nil {
 		return err
 	}
-	if _, err := io.Copy(z, in); err != nil {
-		return err
+	if err := copyExactly(z, in, size, nil); err != nil {
+		return damaged(p.id.String(), err)
 	}
 	return z.Close()
+}
+
+// open returns the size and the content of an object. A loose one, which can be large, is not held in memory.
+func (c *packCopy) open(p *place) (int64, io.ReadCloser, error) {
+	if p.pack < 0 {
+		kind, size, in, err := c.from.openLoose(p.id)
+		if err == nil && kind != p.kind {
+			err = errors.Join(fmt.Errorf("%w: %s is a %s where a %s should be", errMalformed, p.id, kind, p.kind), in.Close())
+		}
+		return size, in, err
+	}
+	o, err := c.from.object(p.kind, p.id)
+	if err != nil {
+		return 0, nil, err
+	}
+	in, err := o.Reader()
+	return o.Size(), in, err
 }
 
 type writerFunc func([]byte) (int, error)
@@ -212,16 +225,9 @@ func (c *packCopy) header(p *place) (packedHead, error) {
 	bad := func(err error) (packedHead, error) {
 		return packedHead{}, fmt.Errorf("%w: %s: head of its entry: %w", errDamaged, p.id, err)
 	}
-	b, err := in.ReadByte()
-	if err != nil {
+	var h packedHead
+	if h.kind, h.size, err = readEntryHead(in); err != nil {
 		return bad(err)
-	}
-	h := packedHead{kind: plumbing.ObjectType(b >> 4 & 7), size: int64(b & 15)} //nolint:gosec // three bits
-	for shift := 4; b&0x80 != 0; shift += 7 {
-		if b, err = in.ReadByte(); err != nil || shift > 56 {
-			return bad(cmp.Or(err, error(errMalformed)))
-		}
-		h.size |= int64(b&0x7f) << shift
 	}
 	switch h.kind {
 	case plumbing.OFSDeltaObject:

@@ -1,6 +1,7 @@
 package source
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -9,9 +10,8 @@ import (
 	"path/filepath"
 	"strings"
 
-	"github.com/go-git/go-billy/v5/osfs"
 	"github.com/go-git/go-git/v5/plumbing"
-	"github.com/go-git/go-git/v5/storage/filesystem/dotgit"
+	"github.com/go-git/go-git/v5/plumbing/format/idxfile"
 )
 
 // fetchTarget is where a fetch puts what it brings.
@@ -26,21 +26,57 @@ type fetchTarget struct {
 }
 
 // writePack runs write with a writer for one pack. The pack is checked object by object and indexed before it gets its
-// name; nothing of it stays when write or the check fails.
-func (t *fetchTarget) writePack(ctx context.Context, write func(io.Writer) error) (err error) {
-	w, err := dotgit.New(osfs.New(t.dir)).NewObjectPack()
-	if err != nil {
-		return err
-	}
-	limited := &limitedWriter{ctx: ctx, w: w, left: t.limits.PackBytes, limit: t.limits.PackBytes}
-	err = write(limited)
-	if closed := w.Close(); err == nil {
-		err = closed
-	}
-	if err != nil {
+// name, and must have all objects listed; nothing of it stays when write or a check fails.
+func (t *fetchTarget) writePack(ctx context.Context, list []found, write func(io.Writer) error) error {
+	if err := t.keepPack(ctx, list, write); err != nil {
 		return errors.Join(err, removeLitter(t.dir))
 	}
 	return nil
+}
+
+func (t *fetchTarget) keepPack(ctx context.Context, list []found, write func(io.Writer) error) error {
+	dir := filepath.Join(t.dir, "objects", "pack")
+	file, err := os.CreateTemp(dir, "tmp_pack_")
+	if err != nil {
+		return err
+	}
+	defer file.Close()
+	limited := &limitedWriter{ctx: ctx, w: file, left: t.limits.PackBytes, limit: t.limits.PackBytes}
+	buffered := bufio.NewWriterSize(limited, 64<<10)
+	if err := errors.Join(write(buffered), buffered.Flush()); err != nil {
+		return err
+	}
+	index, err := indexPack(ctx, file, t.limits)
+	if err != nil {
+		return err
+	}
+	if index == nil { // nothing was written
+		return removeLitter(t.dir)
+	}
+	for _, f := range list {
+		if ok, err := index.Contains(f.id); err != nil || !ok {
+			return errors.Join(fmt.Errorf("%w: %s %s", errDamaged, f.kind, f.id), err)
+		}
+	}
+	name := filepath.Join(dir, "pack-"+plumbing.Hash(index.PackfileChecksum).String())
+	if err := t.writeIndex(dir, name, index); err != nil {
+		return err
+	}
+	// The index has its name first: without its pack it harms nothing.
+	return errors.Join(file.Chmod(0o444), os.Rename(file.Name(), name+".pack"))
+}
+
+func (t *fetchTarget) writeIndex(dir, name string, index *idxfile.MemoryIndex) error {
+	file, err := os.CreateTemp(dir, "tmp_idx_")
+	if err != nil {
+		return err
+	}
+	out := bufio.NewWriterSize(file, 64<<10)
+	_, err = idxfile.NewEncoder(out).Encode(index)
+	if err = errors.Join(err, out.Flush(), file.Chmod(0o444), file.Close()); err != nil {
+		return err
+	}
+	return os.Rename(file.Name(), name+".idx")
 }
 
 // limitedWriter stops at the limit of a pack and when its context ends.
@@ -55,7 +91,7 @@ func (l *limitedWriter) Write(p []byte) (int, error) {
 		return 0, err
 	}
 	if l.left -= int64(len(p)); l.left < 0 {
-		return 0, fmt.Errorf("pack: %w: the limit is %d bytes", errTooLarge, l.limit)
+		return 0, tooLarge("pack", l.limit, "bytes")
 	}
 	return l.w.Write(p)
 }
@@ -65,7 +101,7 @@ func (t *fetchTarget) writeObjects(ctx context.Context, from *reader, list []fou
 	if len(list) == 0 {
 		return nil
 	}
-	return t.writePack(ctx, func(w io.Writer) error { return copyObjects(ctx, from, list, w) })
+	return t.writePack(ctx, list, func(w io.Writer) error { return copyObjects(ctx, from, list, w) })
 }
 
 // removeLitter deletes what an interrupted fetch leaves.

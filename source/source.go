@@ -29,6 +29,11 @@ type Head struct {
 type Limits struct {
 	// PackBytes is the largest pack one fetch may bring.
 	PackBytes int64
+	// InflatedBytes is the sum of the sizes of all objects that one fetch may bring.
+	InflatedBytes int64
+	// ObjectBytes is the largest commit, directory, or file stored as a difference to another, that a fetch may bring:
+	// what has to be held in memory. A file that is stored whole is bounded by InflatedBytes alone.
+	ObjectBytes int64
 	// BlobBytes is the largest file that ReadFile returns.
 	BlobBytes int64
 	// Entries is the largest number of directory entries read from the tree of one commit.
@@ -39,13 +44,19 @@ type Limits struct {
 
 // DefaultLimits returns the limits that hold when none are configured.
 func DefaultLimits() Limits {
-	return Limits{PackBytes: 2 << 30, BlobBytes: 16 << 20, Entries: 500_000, Depth: 64}
+	return Limits{PackBytes: 2 << 30, InflatedBytes: 512 << 30, ObjectBytes: 256 << 20, BlobBytes: 16 << 20, Entries: 500_000, Depth: 64}
 }
 
 func (l Limits) withDefaults() Limits {
 	d := DefaultLimits()
 	if l.PackBytes <= 0 {
 		l.PackBytes = d.PackBytes
+	}
+	if l.InflatedBytes <= 0 {
+		l.InflatedBytes = d.InflatedBytes
+	}
+	if l.ObjectBytes <= 0 {
+		l.ObjectBytes = d.ObjectBytes
 	}
 	if l.BlobBytes <= 0 {
 		l.BlobBytes = d.BlobBytes

@@ -267,11 +267,11 @@ func (w *wireRemote) fetch(ctx context.Context, want plumbing.Hash, to *fetchTar
 	defer cancel()
 	dog := newWatchdog(ctx, w.times.step)
 	defer dog.stop()
-	err := w.receive(dog, want, to)
+	err := w.receive(ctx, dog, want, to)
 	return wrapRemote("fetch", w.via.address(), cause(dog.ctx, err))
 }
 
-func (w *wireRemote) receive(dog *watchdog, want plumbing.Hash, to *fetchTarget) error {
+func (w *wireRemote) receive(ctx context.Context, dog *watchdog, want plumbing.Hash, to *fetchTarget) error {
 	c, err := w.via.open(dog.ctx)
 	if err != nil {
 		return err
@@ -298,7 +298,8 @@ func (w *wireRemote) receive(dog *watchdog, want plumbing.Hash, to *fetchTarget)
 	if err := w.toPack(in); err != nil {
 		return err
 	}
-	return to.writePack(dog.ctx, func(out io.Writer) error {
+	return to.writePack(ctx, nil, func(out io.Writer) error {
+		defer dog.rest() // what came is looked through now
 		return demux(in, &counter{out: out, dog: dog, report: w.progress}, w.progress)
 	})
 }
