@@ -108,7 +108,7 @@ func (o *operator) newest(source string) (state.Commit, bool) {
 	return cs[len(cs)-1], true
 }
 
-// wait returns when every row has ended or stands still until somebody acts.
+// wait returns when every row has ended, or when the first one stands still until somebody acts.
 func (o *operator) wait(ctx context.Context, ids []string, moved func(control.Row)) error {
 	last := map[string]state.Outcome{}
 	for {
@@ -125,8 +125,12 @@ func (o *operator) wait(ctx context.Context, ids []string, moved func(control.Ro
 					moved(rowOf(r))
 				}
 			}
-			going = going || r.Outcome == reconciler.Pending && r.Reason == "" || r.Outcome == reconciler.Progressing ||
-				r.Outcome == reconciler.Waiting && r.Reason == string(reconciler.ReasonSlot)
+			switch {
+			case stands(r):
+				return nil
+			case r.Open:
+				going = true
+			}
 		}
 		if !going {
 			return nil
@@ -135,6 +139,19 @@ func (o *operator) wait(ctx context.Context, ids []string, moved func(control.Ro
 			return fmt.Errorf("wait for the rollouts: %w", err)
 		}
 	}
+}
+
+// stands reports whether a row waits for somebody to act. A slot comes by itself.
+func stands(r state.Row) bool {
+	switch r.Outcome {
+	case reconciler.Held, reconciler.Paused:
+		return true
+	case reconciler.Waiting:
+		return r.Reason != string(reconciler.ReasonSlot)
+	case reconciler.Pending:
+		return r.Reason == string(reconciler.ReasonPruneWaits)
+	}
+	return false
 }
 
 // finish fills in how everything stands.
