@@ -12,8 +12,10 @@ const DefaultJitter = 0.1
 
 // Config says how often to look.
 type Config struct {
-	// Interval is the time from the end of one look to the next; it must be positive.
+	// Interval is the time from the end of one look to the next; it must be positive unless there is a Schedule.
 	Interval time.Duration
+	// Schedule, when not nil, says when to look instead of Interval, without jitter.
+	Schedule *Schedule
 	// Jitter is the share of the interval, from 0 to 1, by which each wait may be shorter or longer. Zero takes
 	// DefaultJitter; a negative value means none.
 	Jitter float64
@@ -59,8 +61,13 @@ func (t *Trigger) Kick() {
 	}
 }
 
-// Done tells that a look has ended: the next one is due an interval later, give or take the jitter.
+// Done tells that a look has ended: the next one is due an interval later, give or take the jitter, or at the next moment
+// of the schedule.
 func (t *Trigger) Done() {
+	if t.cfg.Schedule != nil {
+		t.DoneUntil(t.cfg.Schedule.Next(t.cfg.Now()))
+		return
+	}
 	t.DoneUntil(t.cfg.Now().Add(Jittered(t.cfg.Interval, t.cfg.Jitter, rand.Float64())))
 }
 

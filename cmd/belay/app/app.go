@@ -98,6 +98,9 @@ func (a *App) Run(ctx context.Context) (err error) {
 	for _, t := range parts.triggers {
 		start("trigger", func(ctx context.Context) error { t.Run(ctx); return nil })
 	}
+	for _, w := range parts.watches {
+		start("watch", func(ctx context.Context) error { trigger.Watch(ctx, w); return nil })
+	}
 	start("sync loop", parts.loop.Run)
 	start("control", func(ctx context.Context) error { return a.serve(ctx, listeners, parts, store) })
 
@@ -140,6 +143,7 @@ type parts struct {
 	repositories []*repository
 	mirrors      map[string]*mirror // by source
 	triggers     []*trigger.Trigger
+	watches      []trigger.WatchConfig // of the branches that are on this machine
 	sources      []string
 }
 
@@ -162,7 +166,13 @@ func (a *App) wire(store *state.Store) parts {
 	for _, s := range a.config.Sources {
 		m := a.mirror(shared, s)
 		r := &repository{mirror: m}
-		t := trigger.New(trigger.Config{Interval: s.Interval, Now: a.now})
+		t := a.trigger(s)
+		if _, local, _ := source.LocalDir(s.URL); local {
+			p.watches = append(p.watches, trigger.WatchConfig{
+				Dir:    func() (string, error) { dir, _, err := source.LocalDir(s.URL); return dir, err },
+				Branch: s.Branch, Moved: t.Kick, Log: a.log.With().Str("source", s.Name).Logger(),
+			})
+		}
 		src := reconciler.Source{
 			Name: s.Name, URL: s.URL, Branch: s.Branch, Repository: r, Import: s.Import,
 			Trigger: &ticker{Trigger: t, interval: s.Interval, now: a.now, log: a.log.With().Str("source", s.Name).Logger()},
@@ -179,6 +189,15 @@ func (a *App) wire(store *state.Store) parts {
 	}
 	p.loop = reconciler.New(o)
 	return p
+}
+
+// trigger makes the trigger of a source; its schedule is valid.
+func (a *App) trigger(s SourceConfig) *trigger.Trigger {
+	c := trigger.Config{Interval: s.Interval, Now: a.now}
+	if at, err := trigger.ParseSchedule(s.Schedule); err == nil {
+		c.Schedule = &at
+	}
+	return trigger.New(c)
 }
 
 // branchID tells one branch of one repository, reached one way, from another.

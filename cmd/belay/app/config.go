@@ -33,9 +33,11 @@ type SourceConfig struct {
 	URL      string        `yaml:"url"`
 	Branch   string        `yaml:"branch"`
 	Interval time.Duration `yaml:"interval"`
-	Auth     Auth          `yaml:"auth"`
-	Verify   Verify        `yaml:"verify"`
-	Apps     []AppConfig   `yaml:"apps"`
+	// Schedule says when to look, instead of Interval; empty: by Interval.
+	Schedule string      `yaml:"schedule"`
+	Auth     Auth        `yaml:"auth"`
+	Verify   Verify      `yaml:"verify"`
+	Apps     []AppConfig `yaml:"apps"`
 	// Import bounds how many commits before the first sync are put into the history; 0: none.
 	Import int `yaml:"import"`
 }

@@ -124,6 +124,13 @@ func TestParseConfigProblems(t *testing.T) {
 		file string
 		want []string
 	}{
+		"schedules": {
+			"sources:\n- name: shop\n  url: /r\n  schedule: 'CRON_TZ=Europe/Berln 0 9 * * *'\n  interval: 5s\n" + app,
+			[]string{
+				`f:4: sources[0].schedule: "CRON_TZ=Europe/Berln 0 9 * * *": unknown time zone "Europe/Berln"`,
+				"f:5: sources[0].interval: has no meaning beside schedule: leave one of them out",
+			},
+		},
 		"unknown key with a neighbour": {
 			"sources:\n- name: shop\n  url: /r\n  intervall: 15s\n" + app,
 			[]string{"f:4: sources[0].intervall: unknown key, did you mean interval"},

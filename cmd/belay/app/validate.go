@@ -1,10 +1,8 @@
 package app
 
 import (
-	"github.com/belay-dev/belay/reconciler/node/simulated"
-	"net"
-
 	"fmt"
+	"net"
 	"net/url"
 	"path"
 	"path/filepath"
@@ -13,6 +11,9 @@ import (
 	"unicode"
 
 	"k8s.io/apimachinery/pkg/util/validation"
+
+	"github.com/belay-dev/belay/reconciler/node/simulated"
+	"github.com/belay-dev/belay/source/trigger"
 )
 
 // Validate returns all that is wrong with c as one *InvalidError, or nil. No sources is valid.
@@ -65,6 +66,12 @@ func (v *validator) source(at string, s SourceConfig) {
 	if s.Interval < minInterval {
 		v.add(at+".interval", "must be at least %s", minInterval)
 	}
+	if s.Schedule != "" {
+		v.schedule(at+".schedule", s.Schedule)
+		if s.Interval != DefaultSource().Interval {
+			v.add(at+".interval", "has no meaning beside schedule: leave one of them out")
+		}
+	}
 	if s.Import < 0 || s.Import > maxImport {
 		v.add(at+".import", "must be 0 (none) to %d", maxImport)
 	}
@@ -87,6 +94,14 @@ func (v *validator) source(at string, s SourceConfig) {
 		} else {
 			paths[where] = at
 		}
+	}
+}
+
+// schedule checks a cron expression.
+func (v *validator) schedule(key, text string) {
+	if _, err := trigger.ParseSchedule(text); err != nil {
+		v.add(key, "%q: %v", text, err)
+		v.hint(`five cron fields, a zone before them: "CRON_TZ=Europe/Madrid 0 18 * * FRI"`)
 	}
 }
 
