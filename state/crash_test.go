@@ -175,11 +175,11 @@ func TestManyWritersAreDurable(t *testing.T) {
 	all.Wait()
 	want := dump(t, s)
 	copied := t.TempDir()
-	content, err := os.ReadFile(dir + "/" + fileName)
+	content, err := os.ReadFile(dir + "/" + FileName)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(copied+"/"+fileName, content, 0o600); err != nil {
+	if err := os.WriteFile(copied+"/"+FileName, content, 0o600); err != nil {
 		t.Fatal(err)
 	}
 	if got := dump(t, openDir(t, copied)); len(uids) != writers*rounds || strings.Join(got, "\n") != strings.Join(want, "\n") {

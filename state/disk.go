@@ -18,16 +18,16 @@ import (
 )
 
 const (
-	fileName      = "state.db"
 	schemaVersion = 1
 	lockTimeout   = 500 * time.Millisecond
 )
 
 var (
-	metaBucket = []byte("meta")
-	metaSchema = []byte("belay-schema")
-	metaLease  = []byte("lease")   // versions up to this one may have been given out
-	metaLast   = []byte("version") // last version that is on disk
+	metaBucket   = []byte("meta")
+	metaSchema   = []byte("belay-schema")
+	metaLease    = []byte("lease")    // versions up to this one may have been given out
+	metaLast     = []byte("version")  // last version that is on disk
+	metaInstance = []byte("instance") // whose file it is; a restored one gets another
 )
 
 // batch is a run of whole transactions: everything from the end of the batch before it to version.
@@ -44,10 +44,13 @@ type disk struct {
 	path   string
 	db     *bbolt.DB
 	broken bool // bbolt gave up inside: it cannot be closed any more
+
+	schema     int64 // the one that is written
+	migrations map[int64]migration
 }
 
 func openDisk(dir string) (*disk, error) {
-	d := &disk{path: filepath.Join(dir, fileName)}
+	d := &disk{path: filepath.Join(dir, FileName), schema: schemaVersion, migrations: migrations}
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, d.openError(err)
 	}
@@ -104,41 +107,43 @@ func guard(do func() error) (err error) {
 	return do()
 }
 
-// check looks whether the file is whole, ours, and of a schema that is known, and gives the end of the lease in it. An
-// empty file is ours.
-func (d *disk) check(tx *bbolt.Tx) (lease int64, err error) {
+// check looks whether the file is whole, ours, and of a schema that is known or can be migrated, and gives the end of
+// the lease in it, and the schema. An empty file is ours: its schema is 0.
+func (d *disk) check(tx *bbolt.Tx) (lease, schema int64, err error) {
 	info, err := os.Stat(d.path)
 	if err != nil {
-		return 0, err
+		return 0, 0, err
 	}
 	if info.Size() < tx.Size() {
-		return 0, fmt.Errorf("%w: has %d of %d bytes", ErrDamaged, info.Size(), tx.Size())
+		return 0, 0, fmt.Errorf("%w: has %d of %d bytes", ErrDamaged, info.Size(), tx.Size())
 	}
 	meta := tx.Bucket(metaBucket)
 	if meta == nil {
 		if name, _ := tx.Cursor().First(); name != nil {
-			return 0, ErrForeign
+			return 0, 0, ErrForeign
 		}
-		return 0, nil
+		return 0, 0, nil
 	}
 	if meta.Get(metaSchema) == nil {
-		return 0, ErrForeign
+		return 0, 0, ErrForeign
 	}
-	schema, err := number(meta, metaSchema)
+	schema, err = number(meta, metaSchema)
 	switch {
 	case err != nil:
-		return 0, err
-	case schema > schemaVersion:
-		return 0, fmt.Errorf("%w: schema %d, this one knows %d", ErrNewer, schema, schemaVersion)
-	case schema < schemaVersion:
-		return 0, fmt.Errorf("%w: schema %d never was", ErrDamaged, schema)
+		return 0, 0, err
+	case schema > d.schema:
+		return 0, 0, fmt.Errorf("%w: schema %d, this one knows %d", ErrNewer, schema, d.schema)
+	case schema < d.schema && d.migrations[schema] == nil:
+		return 0, 0, fmt.Errorf("%w: schema %d never was", ErrDamaged, schema)
 	}
-	return number(meta, metaLease)
+	lease, err = number(meta, metaLease)
+	return lease, schema, err
 }
 
-// claim makes the file ours, and takes the first lease.
-func (d *disk) claim(lease int64) error {
-	err := d.guard(func() error {
+// claim makes the file ours, and takes the first lease. A file that has no instance gets this one; the file's own is
+// returned.
+func (d *disk) claim(lease int64, fresh string) (id string, err error) {
+	err = d.guard(func() error {
 		return d.db.Update(func(tx *bbolt.Tx) error {
 			meta, err := tx.CreateBucketIfNotExists(metaBucket)
 			if err != nil {
@@ -149,13 +154,20 @@ func (d *disk) claim(lease int64) error {
 					return err
 				}
 			}
-			return errors.Join(putNumber(meta, metaSchema, schemaVersion), putNumber(meta, metaLease, lease))
+			if id, err = instance(meta); err != nil {
+				return err
+			}
+			if id == "" {
+				id = fresh
+				err = putInstance(meta, id)
+			}
+			return errors.Join(err, putNumber(meta, metaSchema, d.schema), putNumber(meta, metaLease, lease))
 		})
 	})
 	if err != nil {
-		return d.openError(err)
+		return "", d.openError(err)
 	}
-	return nil
+	return id, nil
 }
 
 func number(b *bbolt.Bucket, key []byte) (int64, error) {
@@ -262,7 +274,7 @@ func (d *disk) openError(err error) error {
 	case errors.Is(e.Err, ErrForeign):
 		e.hint = "check the data directory, or move the file away to begin with an empty state"
 	case errors.Is(e.Err, ErrDamaged):
-		e.hint = "restore a backup, or move the file away to begin with an empty state: " +
+		e.hint = d.restoreHint() + ", or move the file away to begin with an empty state: " +
 			"what runs is found again, the history is not"
 	case full(err):
 		e.hint = "free some space"
@@ -284,6 +296,17 @@ func (d *disk) writeError(err error) error {
 }
 
 func full(err error) bool { return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) }
+
+// restoreHint says how to get back a state that was damaged: from the copy that is made by itself, if there is one.
+func (d *disk) restoreHint() string {
+	dir, name := filepath.Split(d.path)
+	kept := filepath.Join(dir, CopyName)
+	info, err := os.Stat(kept)
+	if err != nil || name != FileName {
+		return "restore a backup"
+	}
+	return fmt.Sprintf("`belay restore --force %s` goes back to the copy of %s", kept, info.ModTime().UTC().Format(time.RFC3339))
+}
 
 // bare takes the path out of an error that will be said with a path.
 func bare(err error) error {

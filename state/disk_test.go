@@ -83,7 +83,7 @@ func TestReopen(t *testing.T) {
 	if r, _ := again.Row("new"); r.Number != 3 {
 		t.Errorf("number %d", r.Number)
 	}
-	info, err := os.Stat(filepath.Join(dir, fileName))
+	info, err := os.Stat(filepath.Join(dir, FileName))
 	if err != nil || info.Mode().Perm() != 0o600 {
 		t.Errorf("%v %v", info.Mode(), err)
 	}
@@ -131,7 +131,7 @@ func TestLocked(t *testing.T) {
 	dir := t.TempDir()
 	openDir(t, dir)
 	_, err := Open(dir, testOptions())
-	checkOpenError(t, err, ErrLocked, "open "+filepath.Join(dir, fileName)+": in use by another process")
+	checkOpenError(t, err, ErrLocked, "open "+filepath.Join(dir, FileName)+": in use by another process")
 }
 
 func checkOpenError(t *testing.T, err, want error, text string) {
@@ -194,7 +194,7 @@ func TestForeignFiles(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			dir := t.TempDir()
-			path := filepath.Join(dir, fileName)
+			path := filepath.Join(dir, FileName)
 			if err := c.make(path); err != nil {
 				t.Fatal(err)
 			}
@@ -216,7 +216,7 @@ func TestForeignFiles(t *testing.T) {
 func TestEmptyFileIsANewOne(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	if err := os.WriteFile(filepath.Join(dir, fileName), nil, 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(dir, FileName), nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
 	if s := openDir(t, dir); s.Version() != 1 {
@@ -231,7 +231,7 @@ func TestUnreadableDirectory(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, err := Open(path, testOptions())
-	if want := "open " + filepath.Join(path, fileName) + ": not a directory"; err == nil || err.Error() != want {
+	if want := "open " + filepath.Join(path, FileName) + ": not a directory"; err == nil || err.Error() != want {
 		t.Errorf("got %v, want %s", err, want)
 	}
 }
@@ -252,7 +252,7 @@ func TestDamagedFiles(t *testing.T) {
 		return nil
 	})
 	closeStore(t, s)
-	good, readErr := os.ReadFile(filepath.Join(dir, fileName))
+	good, readErr := os.ReadFile(filepath.Join(dir, FileName))
 	if err := errors.Join(err, readErr); err != nil {
 		t.Fatal(err)
 	}
@@ -260,7 +260,7 @@ func TestDamagedFiles(t *testing.T) {
 	const metaPages = 8192 // when one is damaged, the other holds for the state before the last batch
 	try := func(name string, at int64, content []byte) error {
 		dir := t.TempDir()
-		if err := os.WriteFile(filepath.Join(dir, fileName), content, 0o600); err != nil {
+		if err := os.WriteFile(filepath.Join(dir, FileName), content, 0o600); err != nil {
 			t.Fatal(err)
 		}
 		s, err := Open(dir, testOptions())

@@ -52,7 +52,7 @@ func ledgerBucket[T any](name bucket, insert func(*ledger, *T)) storedBucket {
 func (d *disk) load(s *Store) (lease int64, err error) {
 	err = d.guard(func() error {
 		return d.db.View(func(tx *bbolt.Tx) error {
-			if lease, err = d.check(tx); err != nil {
+			if lease, _, err = d.check(tx); err != nil {
 				return err
 			}
 			for _, b := range buckets {

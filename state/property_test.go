@@ -166,12 +166,12 @@ func (g *gatedDisk) copyTo(dir string) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	content, err := os.ReadFile(g.path)
-	return errors.Join(err, os.WriteFile(filepath.Join(dir, fileName), content, 0o600))
+	return errors.Join(err, os.WriteFile(filepath.Join(dir, FileName), content, 0o600))
 }
 
 // lastOnDisk is the version whose state a file holds.
 func lastOnDisk(dir string) (last int64, err error) {
-	db, err := bbolt.Open(filepath.Join(dir, fileName), 0o600, nil)
+	db, err := bbolt.Open(filepath.Join(dir, FileName), 0o600, nil)
 	if err != nil {
 		return 0, err
 	}

@@ -26,6 +26,9 @@ type Options struct {
 	ServiceRange netip.Prefix
 	// RetryDisk is how long to wait before writing again what the disk refused; 0 stands for one second.
 	RetryDisk time.Duration
+	// Disk is for tests: it is called around every write of the file, by the goroutine that writes, and may fail, wait
+	// or end the process there. nil: nothing is.
+	Disk func(DiskPoint) error
 }
 
 const (
@@ -70,15 +73,22 @@ type Store struct {
 	history history
 	closed  bool
 
-	waiters waiters
-	disk    *committer // nil for a store in memory
+	waiters  waiters
+	disk     *committer // nil for a store in memory
+	file     *disk      // what the committer writes to; nil for a store in memory
+	instance string
 }
 
 // Open gives the store whose file lies in the directory; both are made when they are missing. What was there before is
 // read into memory. Versions begin at the end of the lease of the process before: all older ones are expired. The
 // error is an *Error: it wraps ErrLocked, ErrForeign, ErrNewer or ErrDamaged where one of these is the reason.
 func Open(dir string, options Options) (*Store, error) {
-	return openThrough(dir, options, func(d *disk) writer { return d })
+	return openThrough(dir, options, func(d *disk) writer {
+		if options.Disk != nil {
+			return faulty{d, options.Disk}
+		}
+		return d
+	})
 }
 
 // openThrough lets a test put something between the store and its disk.
@@ -91,14 +101,18 @@ func openThrough(dir string, options Options, through func(*disk) writer) (*Stor
 	if err != nil {
 		return nil, err
 	}
+	if err := d.migrate(); err != nil {
+		return nil, errors.Join(d.openError(err), d.close())
+	}
 	start, err := d.load(s)
 	if err == nil {
-		err = d.claim(start + leaseBlock)
+		s.instance, err = d.claim(start+leaseBlock, s.instance)
 	}
 	if err != nil {
 		return nil, errors.Join(err, d.close())
 	}
 	s.startAt(start)
+	s.file = d
 	s.disk = startCommitter(through(d), start, s.options.RetryDisk)
 	if err := s.begin(); err != nil {
 		return nil, errors.Join(err, s.Close())
@@ -129,8 +143,12 @@ func newStore(options Options) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
+	id, err := newInstance(options.Random)
+	if err != nil {
+		return nil, err
+	}
 	return &Store{
-		options:   options,
+		options: options, instance: id,
 		addresses: addresses,
 		index:     newIndex(),
 		ledger:    newLedger(),
@@ -204,6 +222,9 @@ func (s *Store) publish(t *transaction) {
 	}
 	s.waiters.wake(changed)
 }
+
+// Instance names this state among all others: it is drawn for a new file, and anew for a restored one.
+func (s *Store) Instance() string { return s.instance }
 
 // Version is the version of the last transaction that changed anything.
 func (s *Store) Version() int64 {

@@ -118,7 +118,7 @@ func TestRandomIsTheOnlyChance(t *testing.T) {
 	}
 	options := testOptions()
 	options.Random = bytes.NewReader(nil)
-	if _, err := OpenMemory(options); err == nil || err.Error() != "draw a uid: EOF" {
+	if _, err := OpenMemory(options); err == nil || err.Error() != "draw an instance: EOF" {
 		t.Errorf("without randomness: %v", err)
 	}
 }

@@ -21,7 +21,6 @@ import (
 	"github.com/belay-dev/belay/reconciler/event"
 	"github.com/belay-dev/belay/reconciler/garbage"
 	"github.com/belay-dev/belay/reconciler/node"
-	"github.com/belay-dev/belay/reconciler/node/simulated"
 	"github.com/belay-dev/belay/reconciler/replicaset"
 	"github.com/belay-dev/belay/reconciler/rollout"
 	"github.com/belay-dev/belay/source"
@@ -40,6 +39,9 @@ type App struct {
 	// Progress, when set before Run, is told how a fetch over the network goes on: the source and a few words. It is
 	// called often and must not block.
 	Progress func(source, text string)
+
+	// Seams may be set before Run, by tests.
+	Seams Seams
 }
 
 // New makes a service over a data directory; Run starts it. The configuration is valid.
@@ -58,7 +60,7 @@ func (a *App) Run(ctx context.Context) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, lock.Release()) }()
-	store, err := state.Open(a.dir, state.Options{Now: a.now})
+	store, err := state.Open(a.dir, state.Options{Now: a.now, Disk: a.Seams.Disk})
 	if err != nil {
 		return withHint(err)
 	}
@@ -66,9 +68,9 @@ func (a *App) Run(ctx context.Context) (err error) {
 	if err := a.namespaces(store); err != nil {
 		return err
 	}
-	pods, err := simulated.Parse(a.config.Simulate)
+	pods, err := a.runner(store)
 	if err != nil {
-		return fmt.Errorf("simulate: %w", err)
+		return err
 	}
 	runtime, reason := a.config.Runtime.Resolve()
 	a.log.Info().Str("runtime", string(runtime)).Str("reason", reason).Str("data", a.dir).Msg("starting")
@@ -102,6 +104,7 @@ func (a *App) Run(ctx context.Context) (err error) {
 		start("watch", func(ctx context.Context) error { trigger.Watch(ctx, w); return nil })
 	}
 	start("sync loop", parts.loop.Run)
+	start("copy", func(ctx context.Context) error { return a.keepCopy(ctx, store) })
 	start("control", func(ctx context.Context) error { return a.serve(ctx, listeners, parts, store) })
 
 	<-run.Done()
@@ -126,13 +129,13 @@ func (a *App) namespaces(store *state.Store) error {
 }
 
 // controllers are the ones that run what the engine applied.
-func (a *App) controllers(store *state.Store, pods simulated.Options) []controller.Config {
+func (a *App) controllers(store *state.Store, pods node.PodRunner) []controller.Config {
 	recorder := func(component string) *event.Recorder { return event.NewRecorder(store, component, a.now) }
 	return []controller.Config{
 		rollout.New(store, recorder("deployment-controller"), a.log, a.now),
 		replicaset.New(store, recorder("replicaset-controller"), a.log, a.now),
 		garbage.New(store, a.log, a.now),
-		node.New(store, simulated.New(pods), a.log, a.now),
+		node.New(store, pods, a.log, a.now),
 	}
 }
 

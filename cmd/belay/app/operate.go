@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"io"
 	"net/http"
 	"slices"
 
@@ -40,6 +41,14 @@ func (o *operator) known(source string) error {
 		Status: http.StatusNotFound, Message: fmt.Sprintf("%v: %q", reconciler.ErrNoSource, source),
 		HintText: fmt.Sprintf("configured: %v", o.sources),
 	}
+}
+
+// Backup writes the state with all that is committed now.
+func (o *operator) Backup(ctx context.Context, w io.Writer) error {
+	if err := o.durable(ctx); err != nil {
+		return err
+	}
+	return o.store.Backup(w)
 }
 
 func (o *operator) durable(ctx context.Context) error {

@@ -118,6 +118,19 @@ func (c *Client) Sync(ctx context.Context, r SyncRequest, moved func(Row)) (Sync
 	}
 }
 
+// Backup writes the state as it is on disk to w: all of it, or there is an error.
+func (c *Client) Backup(ctx context.Context, w io.Writer) error {
+	res, err := c.send(ctx, http.MethodGet, "backup", nil, nil)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = res.Body.Close() }()
+	if _, err := io.Copy(w, res.Body); err != nil {
+		return fmt.Errorf("read the answer: %w", err)
+	}
+	return nil
+}
+
 // send makes a request and turns an error answer into an *Error.
 func (c *Client) send(ctx context.Context, method, path string, query url.Values, body any) (*http.Response, error) {
 	var reader io.Reader = http.NoBody

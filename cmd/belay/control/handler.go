@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"strconv"
 	"time"
@@ -24,6 +25,8 @@ type Reader interface {
 type Operator interface {
 	Sync(ctx context.Context, r SyncRequest, moved func(Row)) (SyncResult, error)
 	Suspend(ctx context.Context, source string, suspended bool) error
+	// Backup writes the state as it is on disk, the service goes on meanwhile.
+	Backup(ctx context.Context, w io.Writer) error
 }
 
 // maxBody bounds a request's body; a manifest for `belay plan -f` is the largest of them.
@@ -72,6 +75,7 @@ func Handler(r Reader, o Operator) http.Handler {
 			return struct{}{}, o.Suspend(req.Context(), req.URL.Query().Get("source"), suspended)
 		}))
 	}
+	mux.Handle("GET "+prefix+"backup", http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) { backup(w, req, o) }))
 	mux.Handle("/", answer(func(req *http.Request) (any, error) {
 		return nil, &Error{Status: http.StatusNotFound, Message: fmt.Sprintf("no such call: %s %s", req.Method, req.URL.Path)}
 	}))
@@ -120,6 +124,35 @@ func wireError(err error) *Error {
 		e.HintText = h.Hint()
 	}
 	return e
+}
+
+// backupPatience is how long one piece of a backup may take to be read: the state cannot grow for as long.
+const backupPatience = 10 * time.Second
+
+// patient is a response that gives up on a reader who stands still.
+type patient struct {
+	http.ResponseWriter
+	begun bool
+}
+
+func (p *patient) Write(b []byte) (int, error) {
+	p.begun = true
+	// Where there is no deadline to set, there is a request that ends.
+	_ = http.NewResponseController(p.ResponseWriter).SetWriteDeadline(time.Now().Add(backupPatience))
+	return p.ResponseWriter.Write(b)
+}
+
+// backup streams the state. One that ends early is cut off, so that the client knows.
+func backup(w http.ResponseWriter, req *http.Request, o Operator) {
+	w.Header().Set("Content-Type", "application/octet-stream")
+	out := &patient{ResponseWriter: w}
+	switch err := o.Backup(req.Context(), out); {
+	case err == nil:
+	case out.begun:
+		panic(http.ErrAbortHandler)
+	default:
+		writeError(w, err)
+	}
 }
 
 // sync streams the rows that move while the sync is waited for, one JSON object a line, and its result at the end.
