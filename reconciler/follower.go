@@ -21,6 +21,7 @@ type follower struct {
 	Source
 	token     chan struct{} // full while the repository and the cache are in use
 	recalling chan struct{} // full when there may be a past to record
+	looked    chan struct{} // closed when the first look has ended
 
 	cursor  state.Cursor
 	based   bool // the cache stands at the cursor's commit
@@ -35,7 +36,8 @@ type follower struct {
 
 func newFollower(s Source) *follower {
 	return &follower{
-		Source: s, token: make(chan struct{}, 1), recalling: make(chan struct{}, 1), desired: map[engine.Key]*Desired{}, stale: map[string]bool{},
+		Source: s, token: make(chan struct{}, 1), recalling: make(chan struct{}, 1), looked: make(chan struct{}),
+		desired: map[engine.Key]*Desired{}, stale: map[string]bool{},
 	}
 }
 
@@ -57,9 +59,11 @@ func (f *follower) release() { <-f.token }
 // polled takes what a poll found: it records new steps and plans what they changed.
 func (l *Loop) polled(ctx context.Context, f *follower, head string, err error, asked SyncOptions) error {
 	defer l.publish(f)
+	defer f.ended()
 	f.lastPoll = l.o.Now()
 	if err != nil {
 		l.sourceError(f, err)
+		l.baseUnseen(ctx, f)
 		return err
 	}
 	f.head = head
@@ -88,6 +92,27 @@ func (l *Loop) polled(ctx context.Context, f *follower, head string, err error, 
 		return l.prunesAsked(f)
 	}
 	return nil
+}
+
+// ended notes that the first look has ended.
+func (f *follower) ended() {
+	select {
+	case <-f.looked:
+	default:
+		close(f.looked)
+	}
+}
+
+// baseUnseen goes on from what was recorded when the remote cannot be seen: its mirror has it.
+func (l *Loop) baseUnseen(ctx context.Context, f *follower) {
+	if f.based || f.cursor.Commit == "" {
+		return
+	}
+	if err := l.base(ctx, f); err != nil {
+		return // the mirror is gone too; the next look that sees the remote goes on
+	}
+	f.based = true
+	l.pass(ctx, l.allKeys(f))
 }
 
 // prunesAsked ends what made every prune of the source wait for a person.

@@ -175,12 +175,33 @@ func (l *Loop) look(ctx context.Context, name string, o SyncOptions) error {
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
+	l.awaitEarlier(ctx, name)
 	var syncErr error
 	if doErr := l.do(ctx, func(ctx context.Context) { syncErr = l.polled(ctx, f, head, err, o) }); doErr != nil {
 		return doErr
 	}
 	f.Trigger.Done(err)
 	return syncErr
+}
+
+// earlierPatience bounds how long a source waits at the start for those before it in the configuration.
+const earlierPatience = 30 * time.Second
+
+// awaitEarlier waits until every source before this one in the configuration has ended its first look: they own what
+// both declare, and before it nobody knows what they declare.
+func (l *Loop) awaitEarlier(ctx context.Context, name string) {
+	ctx, cancel := context.WithTimeout(ctx, earlierPatience)
+	defer cancel()
+	for _, s := range l.o.Sources {
+		if s.Name == name {
+			return
+		}
+		select {
+		case <-l.sources[s.Name].looked:
+		case <-ctx.Done():
+			return
+		}
+	}
 }
 
 // schedule sets the timer to the next retry.

@@ -39,6 +39,7 @@ func needGit(t *testing.T) {
 //	serving            wait until the service answers
 //	githttp TOKENFILE  serve the directory over HTTP at $HTTP_URL
 //	gitssh KEYFILE     serve the directory over ssh at $SSH_ADDR, and write the key that opens it
+//	stopssh            stop serving over ssh
 //	healthy            the health checks answer
 //	normal FILE        hashes, ages, times and temporary names in FILE made equal
 //	eventually CMD...  repeat a command until it succeeds
@@ -60,6 +61,7 @@ func TestScripts(t *testing.T) {
 			},
 			"githttp": serveHTTP,
 			"gitssh":  serveSSH,
+			"stopssh": stopSSH,
 			"healthy": func(ts *testscript.TestScript, neg bool, args []string) {
 				service, err := app.ReadService(ts.Getenv("BELAY_DATA_DIR"))
 				ts.Check(err)

@@ -70,8 +70,26 @@ func serveSSH(ts *testscript.TestScript, _ bool, args []string) {
 	s := &sshServer{config: config, dir: ts.MkAbs(".")}
 	var wg sync.WaitGroup
 	wg.Go(func() { s.accept(l) })
-	ts.Defer(func() { ts.Check(l.Close()); wg.Wait() })
+	stop := sync.OnceFunc(func() { ts.Check(l.Close()); wg.Wait() })
+	ts.Defer(stop)
+	stops.Store(ts.Getenv("WORK"), append(stopsOf(ts), stop))
 	ts.Setenv("SSH_ADDR", l.Addr().String())
+}
+
+// stops holds what stops the ssh servers of each script.
+var stops sync.Map
+
+func stopsOf(ts *testscript.TestScript) []func() {
+	v, _ := stops.Load(ts.Getenv("WORK"))
+	fs, _ := v.([]func())
+	return fs
+}
+
+// stopSSH stops every ssh server of the script.
+func stopSSH(ts *testscript.TestScript, _ bool, _ []string) {
+	for _, stop := range stopsOf(ts) {
+		stop()
+	}
 }
 
 type sshServer struct {

@@ -119,11 +119,14 @@ type repository struct {
 // Poll fetches and returns the head of the branch.
 func (r *repository) Poll(ctx context.Context) (string, error) {
 	head, err := r.mirror.poll(ctx)
-	if err != nil {
-		return "", err
-	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if err != nil {
+		if r.newest == nil { // what was fetched before is there without the remote
+			r.newest, _ = r.mirror.snapshot() // a mirror without a commit has none
+		}
+		return "", err
+	}
 	if r.newest != nil && string(r.newest.Head()) == head {
 		return head, nil
 	}
