@@ -177,7 +177,7 @@ func (t *transaction) delete(info *kindInfo, w *Write) (after, removed Object, e
 		return nil, nil, err
 	}
 	if w.key == defaultNamespace {
-		return nil, nil, apierrors.NewForbidden(info.groupResource(), w.key.Name, errors.New("this namespace may not be deleted"))
+		return nil, nil, apierrors.NewForbidden(info.groupResource(), w.key.Name, errKeptNamespace)
 	}
 	o := info.shallow(before)
 	t.markDeleted(o, graceOf(before, w.delete.GracePeriodSeconds))

@@ -82,6 +82,10 @@ func (t *transaction) apply(w *Write) error {
 		after, removed, err = t.update(info, w)
 	case opDelete:
 		after, removed, err = t.delete(info, w)
+	case opPlace:
+		after, err = t.place(info, w)
+	case opRemove:
+		removed, err = t.removeNow(info, w)
 	case opLedger:
 	}
 	if err != nil {
@@ -165,7 +169,7 @@ func (t *transaction) get(info *kindInfo, w *Write) (Object, error) {
 	if version == "" || version == "0" || version == stored.GetResourceVersion() {
 		return stored, nil
 	}
-	if w.op == opDelete {
+	if w.object == nil {
 		return nil, apierrors.NewConflict(info.groupResource(), w.key.Name, fmt.Errorf(
 			"the ResourceVersion in the precondition (%s) does not match the ResourceVersion in record (%s). "+
 				"The object might have been modified", version, stored.GetResourceVersion()))

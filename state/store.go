@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"net/netip"
+	"slices"
 	"sync"
 	"time"
 
@@ -257,6 +258,41 @@ func (s *Store) ListAt(kind Kind, namespace string) ([]Object, int64) {
 		list = append(list, o)
 	}
 	return list, s.version
+}
+
+// ListVersion is what List gave when the store was at an earlier version. It is ErrExpired when changes of the kind
+// after that version are no longer kept.
+func (s *Store) ListVersion(kind Kind, namespace string, version int64) ([]Object, error) {
+	w, err := s.Watch(version, kind)
+	if err != nil {
+		return nil, err
+	}
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	h := &s.history
+	if h.lost[kind].version > version {
+		return nil, ErrExpired
+	}
+	was := map[Key]Object{} // as it was before the first change after the version
+	for n := max(w.next, h.first()); n < h.next; n++ {
+		e := h.at(n)
+		if _, known := was[e.key]; e.key.Kind == kind && !known && (namespace == "" || namespace == e.key.Namespace) {
+			was[e.key] = e.Old
+		}
+	}
+	var list []Object
+	for o := range s.index.list(kind, namespace) {
+		if _, changed := was[KeyOf(o)]; !changed {
+			list = append(list, o)
+		}
+	}
+	for _, o := range was {
+		if o != nil {
+			list = append(list, o)
+		}
+	}
+	slices.SortFunc(list, func(a, b Object) int { return KeyOf(a).Compare(KeyOf(b)) })
+	return list, nil
 }
 
 // Owned gives the objects that have an owner reference to the uid, sorted by kind, namespace and name.

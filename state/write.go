@@ -29,6 +29,8 @@ const (
 	opUpdate       operation = "update"
 	opUpdateStatus operation = "update status"
 	opDelete       operation = "delete"
+	opPlace        operation = "place"
+	opRemove       operation = "remove"
 	opLedger       operation = "ledger"
 )
 
