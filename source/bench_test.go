@@ -23,7 +23,7 @@ func largeRepo(b *testing.B) *repo {
 	b.Helper()
 	needGit(b)
 	large.once.Do(func() {
-		dir, err := os.MkdirTemp("", "belay-bench-*")
+		dir, err := os.MkdirTemp("", "belay-bench-*") //nolint:usetesting // lasts for the whole run
 		if err != nil {
 			b.Fatal(err)
 		}

@@ -144,6 +144,74 @@ var behaviours = []struct {
 			t.Errorf("second poll: %+v", head)
 		}
 	}},
+	{"HEAD dangling", func(t *testing.T, r *repo, m *Mirror) {
+		h := r.commit("main", "first", map[string]string{"f": "1"})
+		r.git("", "symbolic-ref", "HEAD", "refs/heads/gone")
+		if head := poll(t, m); head.Commit != h {
+			t.Fatalf("head %+v", head)
+		}
+		write(t, filepath.Join(r.dir, "HEAD"), strings.Repeat("3", 40)+"\n") // no such commit
+		next := r.commit("main", "second", map[string]string{"f": "2"})
+		if head := poll(t, m); head.Commit != next {
+			t.Fatalf("head %+v", head)
+		}
+	}},
+	{"octopus", func(t *testing.T, r *repo, m *Mirror) {
+		base := r.commit("main", "base", map[string]string{"f": "0"})
+		poll(t, m)
+		parents := []Hash{base}
+		for _, arm := range []string{"a", "b", "c"} {
+			parents = append(parents, r.commit(arm, arm, map[string]string{arm: "1"}, base))
+		}
+		h := r.commit("main", "octopus", map[string]string{"a": "1", "b": "1", "c": "1"}, parents...)
+		poll(t, m)
+		s := snapshot(t, m)
+		if got := show(steps(t, s, base, h, 0)); got != "Linear octopus" {
+			t.Errorf("steps %s", got)
+		}
+		if got := show(steps(t, s, parents[2], h, 0)); got != "Merge octopus[a c octopus]" {
+			t.Errorf("steps from an arm %s", got)
+		}
+		if c, err := s.Commit(h); err != nil || len(c.Parents) != 4 {
+			t.Errorf("%d parents, %v", len(c.Parents), err)
+		}
+	}},
+	{"empty commit", func(t *testing.T, r *repo, m *Mirror) {
+		old := r.commit("main", "old", map[string]string{"f": "0"})
+		poll(t, m)
+		h := r.commit("main", "nothing", nil)
+		if head := poll(t, m); head.Commit != h || !head.Changed {
+			t.Fatalf("head %+v", head)
+		}
+		s := snapshot(t, m)
+		if got := show(steps(t, s, old, h, 0)); got != "Linear nothing" {
+			t.Errorf("steps %s", got)
+		}
+		if a, b := must(s.Tree(old)), must(s.Tree(h)); a.Hash() != b.Hash() {
+			t.Error("an empty commit has another tree")
+		}
+	}},
+	{"revert of a revert", func(t *testing.T, r *repo, m *Mirror) {
+		old := r.commit("main", "one", map[string]string{"f": "1"})
+		two := r.commit("main", "two", map[string]string{"f": "2"})
+		poll(t, m)
+		revert := r.commit("main", "Revert \"two\"\n\nThis reverts commit "+string(two)+".", map[string]string{"f": "1"})
+		again := r.commit("main", "Reapply \"two\"\n\nThis reverts commit "+string(revert)+".", map[string]string{"f": "2"})
+		poll(t, m)
+		s := snapshot(t, m)
+		list := steps(t, s, two, again, 0)
+		if got := show(list); got != "Linear Revert \"two\", Linear Reapply \"two\"" {
+			t.Fatalf("steps %s", got)
+		}
+		if a, b := list[0].Commit.Reverts, list[1].Commit.Reverts; len(a) != 1 || a[0] != two || len(b) != 1 || b[0] != revert {
+			t.Errorf("reverts %v, %v", a, b)
+		}
+		for h, like := range map[Hash]Hash{revert: old, again: two} {
+			if must(s.Tree(h)).Hash() != must(s.Tree(like)).Hash() {
+				t.Errorf("%s is not like %s", h.Short(), like.Short())
+			}
+		}
+	}},
 	{"100 commits in one push", func(t *testing.T, r *repo, m *Mirror) {
 		old := r.commit("main", "start", map[string]string{"f": "0"})
 		poll(t, m)

@@ -108,6 +108,9 @@ var damages = []struct {
 	}, false},
 	{"lost ref", func(t testing.TB, dir string) { remove(t, filepath.Join(dir, "refs/heads/main")) }, true},
 	{"lost HEAD", func(t testing.TB, dir string) { remove(t, filepath.Join(dir, "HEAD")) }, true},
+	{"garbage HEAD", func(t testing.TB, dir string) {
+		edit(t, filepath.Join(dir, "HEAD"), func([]byte) []byte { return []byte("ref: ../../../etc/passwd\x00\n") })
+	}, true},
 	{"broken config", func(t testing.TB, dir string) {
 		edit(t, filepath.Join(dir, "config"), func([]byte) []byte { return []byte("[core\n\tworktree = /etc\n[include]\npath=/etc/passwd") })
 	}, true},

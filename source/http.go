@@ -238,7 +238,7 @@ func (h *httpCarrier) statusError(r *http.Response) error {
 		code == http.StatusForbidden && (e.RetryAfter > 0 || r.Header.Get("X-RateLimit-Remaining") == "0"):
 		e.Kind = KindRateLimited
 		if reset, err := strconv.ParseInt(r.Header.Get("X-RateLimit-Reset"), 10, 64); err == nil && e.RetryAfter == 0 {
-			e.RetryAfter = max(0, time.Unix(reset, 0).Sub(h.now()))
+			e.RetryAfter = until(time.Unix(reset, 0), h.now())
 		}
 	case code == http.StatusForbidden:
 		e.Kind, e.Hint = KindForbidden, hintForbidden
@@ -266,5 +266,8 @@ func retryAfter(value string, now time.Time) time.Duration {
 	if err != nil {
 		return 0
 	}
-	return min(max(0, at.Sub(now)), 24*time.Hour)
+	return until(at, now)
 }
+
+// until is how long to wait for a moment that the remote named: the clocks of the two may be far apart.
+func until(at, now time.Time) time.Duration { return min(max(0, at.Sub(now)), 24*time.Hour) }

@@ -2,6 +2,7 @@ package source
 
 import (
 	"encoding/pem"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -9,6 +10,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -280,7 +282,7 @@ func TestTLS(t *testing.T) {
 		t.Errorf("head %+v", head)
 	}
 	plain.fault(func(out http.ResponseWriter, req *http.Request) bool { // from https to http
-		http.Redirect(out, req, plain.URL+"/remote.git"+strings.TrimPrefix(req.URL.RequestURI(), "/remote.git"), 302)
+		http.Redirect(out, req, plain.URL+"/remote.git"+strings.TrimPrefix(req.URL.RequestURI(), "/remote.git"), http.StatusFound)
 		return true
 	})
 	m.Close()
@@ -369,6 +371,24 @@ func TestRetryAfter(t *testing.T) {
 	} {
 		if got := retryAfter(value, now); got != want {
 			t.Errorf("%q: %v, want %v", value, got, want)
+		}
+	}
+}
+
+// A reset of the rate that lies years ahead, by our clock, is a clock that is wrong.
+func TestRateLimitReset(t *testing.T) {
+	t.Parallel()
+	now := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+	h := &httpCarrier{base: &url.URL{Scheme: "https", Host: "h"}, now: func() time.Time { return now }}
+	for reset, want := range map[int64]time.Duration{
+		now.Add(time.Minute).Unix(): time.Minute, now.Add(-time.Hour).Unix(): 0, now.AddDate(20, 0, 0).Unix(): 24 * time.Hour, 1 << 62: 24 * time.Hour,
+	} {
+		head := http.Header{"X-Ratelimit-Remaining": {"0"}, "X-Ratelimit-Reset": {strconv.FormatInt(reset, 10)}}
+		err := h.statusError(&http.Response{StatusCode: http.StatusForbidden, Header: head})
+		wantKind(t, err, KindRateLimited)
+		var e *Error
+		if !errors.As(err, &e) || e.RetryAfter != want {
+			t.Errorf("%d: %v, want %v", reset, e.RetryAfter, want)
 		}
 	}
 }

@@ -37,7 +37,7 @@ func localPath(address string) (string, bool, error) {
 	// host:path is an address of SSH, as Git reads it, unless a slash comes first.
 	if colon := strings.IndexByte(address, ':'); colon > 0 && !strings.Contains(address[:colon], "/") {
 		if _, err := os.Stat(address); err != nil {
-			return "", false, nil
+			return "", false, nil //nolint:nilerr // no file of that name: not a path
 		}
 	}
 	path, err := filepath.Abs(address)

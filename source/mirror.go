@@ -89,7 +89,7 @@ func newRemote(cfg Config) (remote, error) {
 	case err != nil:
 		return nil, err
 	case shell != nil:
-		w.via = &sshCarrier{to: *shell, auth: cfg.Auth, keys: keyring{auth: cfg.Auth}, step: cfg.Timeout, now: cfg.Now}
+		w.via = &sshCarrier{to: *shell, auth: cfg.Auth, keys: keyring{auth: cfg.Auth}, step: cfg.Timeout}
 		return w, nil
 	}
 	w.via, err = newHTTP(web, cfg.Auth, cfg.Timeout, cfg.Now)

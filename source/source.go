@@ -127,13 +127,8 @@ func validBranch(name string) bool {
 	if name == "" || name == "@" || strings.HasPrefix(name, "-") || strings.HasSuffix(name, ".") || len(name) > 255 {
 		return false
 	}
-	if strings.Contains(name, "..") || strings.Contains(name, "@{") || strings.ContainsAny(name, " ~^:?*[\\") {
+	if strings.Contains(name, "..") || strings.Contains(name, "@{") || strings.ContainsFunc(name, notInBranch) {
 		return false
-	}
-	for _, r := range name {
-		if r < 0x20 || r == 0x7f || r == '\uFFFD' {
-			return false
-		}
 	}
 	for part := range strings.SplitSeq(name, "/") {
 		if part == "" || strings.HasPrefix(part, ".") || strings.HasSuffix(part, ".lock") {
@@ -141,6 +136,10 @@ func validBranch(name string) bool {
 		}
 	}
 	return true
+}
+
+func notInBranch(r rune) bool {
+	return r < 0x20 || r == 0x7f || r == '\uFFFD' || strings.ContainsRune(" ~^:?*[\\", r)
 }
 
 func branchRef(branch string) string { return "refs/heads/" + branch }

@@ -24,7 +24,6 @@ type sshCarrier struct {
 	auth Auth
 	keys keyring
 	step time.Duration
-	now  func() time.Time
 }
 
 func (s *sshCarrier) address() string { return s.to.String() }
@@ -47,7 +46,7 @@ func (s *sshCarrier) open(ctx context.Context) (conversation, error) {
 	if user == "" {
 		user = "git"
 	}
-	c, err := dialSSH(ctx, hostPort, s.step, s.now, &ssh.ClientConfig{
+	c, err := dialSSH(ctx, hostPort, s.step, &ssh.ClientConfig{
 		User: user, Auth: []ssh.AuthMethod{ssh.PublicKeys(signer)},
 		HostKeyCallback: check, HostKeyAlgorithms: algorithms,
 	})
@@ -141,7 +140,7 @@ type sshConversation struct {
 
 // dialSSH connects and shakes hands within step. When ctx ends, then or later, the connection is closed, whatever it
 // is waiting for.
-func dialSSH(ctx context.Context, hostPort string, step time.Duration, now func() time.Time, cfg *ssh.ClientConfig) (*sshConversation, error) {
+func dialSSH(ctx context.Context, hostPort string, step time.Duration, cfg *ssh.ClientConfig) (*sshConversation, error) {
 	conn, err := (&net.Dialer{Timeout: step}).DialContext(ctx, "tcp", hostPort)
 	if err != nil {
 		return nil, err
@@ -152,7 +151,7 @@ func dialSSH(ctx context.Context, hostPort string, step time.Duration, now func(
 		_ = conn.Close()
 		return nil, err
 	}
-	if err := conn.SetDeadline(now().Add(step)); err != nil {
+	if err := conn.SetDeadline(time.Now().Add(step)); err != nil {
 		return fail(err)
 	}
 	c, channels, requests, err := ssh.NewClientConn(conn, hostPort, cfg)
@@ -268,7 +267,7 @@ func ScanHostKeys(ctx context.Context, host string, timeout time.Duration) ([]Ho
 		{ssh.KeyAlgoRSASHA512, ssh.KeyAlgoRSASHA256},
 	} {
 		var got ssh.PublicKey
-		_, err := dialSSH(ctx, hostPort, timeout, time.Now, &ssh.ClientConfig{
+		_, err := dialSSH(ctx, hostPort, timeout, &ssh.ClientConfig{
 			User: "git", HostKeyAlgorithms: algorithms,
 			HostKeyCallback: func(_ string, _ net.Addr, key ssh.PublicKey) error {
 				got = key

@@ -345,21 +345,10 @@ func (w *wireRemote) request(g greeted, want plumbing.Hash, haves []plumbing.Has
 	return m.Bytes(), nil
 }
 
-// toPack reads up to where the pack begins. In version 0 that is after the last ACK or NAK.
+// toPack reads up to where the pack begins.
 func (w *wireRemote) toPack(in *pktReader) error {
 	if !w.two {
-		for {
-			head, err := in.in.Peek(7)
-			if err != nil {
-				return unexpected(err)
-			}
-			if word := string(head[4:]); word != "ACK" && word != "NAK" && word != "ERR" {
-				return nil
-			}
-			if _, _, err := in.line(); err != nil {
-				return err
-			}
-		}
+		return afterNaks(in)
 	}
 	for {
 		kind, line, err := in.line()
@@ -372,6 +361,22 @@ func (w *wireRemote) toPack(in *pktReader) error {
 			return shallowRemote(w.via.address())
 		case kind == pktFlush || kind == pktEnd:
 			return fmt.Errorf("%w: no pack in the answer", errProtocol)
+		}
+	}
+}
+
+// afterNaks reads up to the last ACK or NAK of version 0: the pack begins there.
+func afterNaks(in *pktReader) error {
+	for {
+		head, err := in.in.Peek(7)
+		if err != nil {
+			return unexpected(err)
+		}
+		if word := string(head[4:]); word != "ACK" && word != "NAK" && word != "ERR" {
+			return nil
+		}
+		if _, _, err := in.line(); err != nil {
+			return err
 		}
 	}
 }
