@@ -104,7 +104,7 @@ func trace(t *testing.T, verbs []string, start func(*state.Store) (scenario.Engi
 			t.Fatal(err)
 		}
 		for i, verb := range verbs {
-			report, err := w.Do(verb)
+			report, err := w.Do(t.Context(), verb)
 			if err != nil {
 				report = "broken: " + err.Error()
 			}

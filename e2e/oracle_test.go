@@ -65,7 +65,7 @@ func runKubernetes(t *testing.T, script scenario.Script) (seen scenario.Script) 
 		if err != nil {
 			t.Fatal(err)
 		}
-		if seen, err = script.Run(w, false); err != nil {
+		if seen, err = script.Run(t.Context(), w, false); err != nil {
 			t.Error(err)
 		}
 		engine.stop()

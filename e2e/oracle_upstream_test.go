@@ -124,14 +124,14 @@ const maxSyncs = 500
 
 // Settle syncs every object of a kind until nothing is written any more. A conflict is retried at once, as the
 // controllers' queues do within milliseconds.
-func (e *kubernetesEngine) Settle(kind state.Kind) error {
+func (e *kubernetesEngine) Settle(ctx context.Context, kind state.Kind) error {
 	if err := e.deliver(); err != nil {
 		return err
 	}
 	for range maxSyncs {
 		version := e.store.Version()
 		for _, o := range e.store.List(kind, "") {
-			err := e.syncs[kind](context.Background(), o.GetNamespace()+"/"+o.GetName())
+			err := e.syncs[kind](ctx, o.GetNamespace()+"/"+o.GetName())
 			if err != nil && !apierrors.IsConflict(err) && !apierrors.IsForbidden(err) && !apierrors.IsAlreadyExists(err) {
 				return err
 			}

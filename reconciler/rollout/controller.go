@@ -211,21 +211,26 @@ func (s *shell) execute(d *appsv1.Deployment, r Result) error {
 			s.recorder.Event(d, a.Event.Type, a.Event.Reason, a.Event.Message)
 			continue
 		}
-		level := zerolog.InfoLevel
-		if a.Kind == Annotate || a.Kind == WriteStatus || a.Kind == Scale && a.From == a.To {
-			level = zerolog.DebugLevel
-		}
-		line := s.log.WithLevel(level)
-		if !line.Enabled() {
-			continue
-		}
-		if a.ReplicaSet != nil {
-			line = line.Str(logReplicaSet, a.ReplicaSet.Name)
-		}
-		line.Str(logDeployment, d.Namespace+"/"+d.Name).Str(logAction, string(a.Kind)).Str(logReason, string(a.Reason)).
-			Msg(a.String())
+		s.tell(d, a)
 	}
 	return nil
+}
+
+// tell logs an action.
+func (s *shell) tell(d *appsv1.Deployment, a Action) {
+	level := zerolog.InfoLevel
+	if a.Kind == Annotate || a.Kind == WriteStatus || a.Kind == Scale && a.From == a.To {
+		level = zerolog.DebugLevel
+	}
+	if level < s.log.GetLevel() {
+		return
+	}
+	log := s.log
+	if a.ReplicaSet != nil {
+		log = log.With().Str(logReplicaSet, a.ReplicaSet.Name).Logger()
+	}
+	log.WithLevel(level).Str(logDeployment, d.Namespace+"/"+d.Name).Str(logAction, string(a.Kind)).Str(logReason, string(a.Reason)).
+		Msg(a.String())
 }
 
 // transaction turns actions into writes, one for each ReplicaSet at its first action: the object an action carries

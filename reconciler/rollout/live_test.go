@@ -32,7 +32,7 @@ func (l *live) Event(obj state.Object, eventType, reason, message string) {
 	l.told = append(l.told, scenario.Told{Kind: string(state.KeyOf(obj).Kind), Name: obj.GetName(), Type: eventType, Reason: reason, Message: message})
 }
 
-func (l *live) Settle(state.Kind) error {
+func (l *live) Settle(context.Context, state.Kind) error {
 	synctest.Wait()
 	return nil
 }
@@ -83,7 +83,7 @@ func TestLive(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				seen, err := script.Run(w, false)
+				seen, err := script.Run(t.Context(), w, false)
 				if err != nil {
 					t.Error(err)
 				}

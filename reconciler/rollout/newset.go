@@ -16,7 +16,7 @@ func (s *sync) syncNew() {
 	if s.new == nil {
 		return
 	}
-	annotations, _ := newAnnotations(s.d, s.new.ReplicaSet, maxRevision(s.old)+1)
+	annotations := newAnnotations(s.d, s.new.ReplicaSet, maxRevision(s.old)+1)
 	if !maps.Equal(annotations, s.new.Annotations) || s.new.Spec.MinReadySeconds != s.d.Spec.MinReadySeconds {
 		rs := s.new.edit()
 		rs.Annotations, rs.Spec.MinReadySeconds = annotations, s.d.Spec.MinReadySeconds
@@ -87,7 +87,7 @@ func (s *sync) build() *appsv1.ReplicaSet {
 			Template:        *template,
 		},
 	}
-	rs.Annotations, _ = newAnnotations(s.d, rs, maxRevision(s.old)+1)
+	rs.Annotations = newAnnotations(s.d, rs, maxRevision(s.old)+1)
 	rs.Annotations, _ = sizeAnnotations(rs.Annotations, s.b)
 	return rs
 }

@@ -39,7 +39,6 @@ type Progress struct {
 func State(d *appsv1.Deployment, replicaSets []*appsv1.ReplicaSet) Progress {
 	p := Progress{
 		Template: Digest(&d.Spec.Template),
-		Phase:    PhaseProgressing,
 		Observed: d.Status.ObservedGeneration >= d.Generation,
 	}
 	current := currentOf(d, replicaSets)
@@ -56,21 +55,32 @@ func State(d *appsv1.Deployment, replicaSets []*appsv1.ReplicaSet) Progress {
 	said := func(reason, what string) bool {
 		return c != nil && c.Reason == reason && c.Message == subject+what
 	}
+	p.Phase = phaseOf(d, p, current != nil, said)
+	if p.Phase != PhaseProgressing {
+		return p
+	}
 	switch failure := conditionOf(d.Status, appsv1.DeploymentReplicaFailure); {
-	case !p.Observed && p.Reason != replicaSetCreateError:
-		p.Phase = PhasePending
-	case current != nil && p.Observed && (complete(d, d.Status) || said(newReplicaSetAvailable, " has successfully progressed.")):
-		p.Phase = PhaseComplete
-	case d.Spec.Paused:
-		p.Phase = PhasePaused
-	case said(progressDeadlineExceeded, " has timed out progressing."):
-		p.Phase = PhaseFailed
 	case failure != nil:
 		p.Reason, p.Message = failure.Reason, failure.Message
 	case p.Reason == newReplicaSetAvailable || p.Reason == progressDeadlineExceeded:
 		p.Reason, p.Message = "", "" // the former rollout's
 	}
 	return p
+}
+
+// phaseOf chooses the phase. said reports whether the Progressing condition says something of the present rollout.
+func phaseOf(d *appsv1.Deployment, p Progress, begun bool, said func(reason, what string) bool) Phase {
+	switch {
+	case !p.Observed && p.Reason != replicaSetCreateError:
+		return PhasePending
+	case begun && p.Observed && (complete(d, d.Status) || said(newReplicaSetAvailable, " has successfully progressed.")):
+		return PhaseComplete
+	case d.Spec.Paused:
+		return PhasePaused
+	case said(progressDeadlineExceeded, " has timed out progressing."):
+		return PhaseFailed
+	}
+	return PhaseProgressing
 }
 
 // currentOf returns the oldest ReplicaSet of d that has d's template, nil when there is none.

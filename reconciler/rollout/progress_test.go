@@ -27,7 +27,7 @@ func after(t *testing.T, verbs []string, look func(*state.Store)) {
 			t.Fatal(err)
 		}
 		for _, verb := range verbs {
-			if _, err := w.Do(verb); err != nil {
+			if _, err := w.Do(t.Context(), verb); err != nil {
 				t.Fatalf("%s: %v", verb, err)
 			}
 		}

@@ -70,9 +70,9 @@ func previousRevision(list []*member) int64 {
 
 // newAnnotations returns the annotations the new ReplicaSet should have: its own, those of the Deployment that travel,
 // and the revision raised to target with the former number kept in the history. Annotations gone from the Deployment
-// stay. readable is false when the present revision is no number; then the revision is left alone.
-func newAnnotations(d *appsv1.Deployment, rs *appsv1.ReplicaSet, target int64) (annotations map[string]string, readable bool) {
-	annotations = maps.Clone(rs.Annotations)
+// stay. A present revision that is no number is left alone.
+func newAnnotations(d *appsv1.Deployment, rs *appsv1.ReplicaSet, target int64) map[string]string {
+	annotations := maps.Clone(rs.Annotations)
 	if annotations == nil {
 		annotations = map[string]string{}
 	}
@@ -84,10 +84,10 @@ func newAnnotations(d *appsv1.Deployment, rs *appsv1.ReplicaSet, target int64) (
 	former, had := annotations[RevisionAnnotation]
 	number, err := strconv.ParseInt(former, 10, 64)
 	if err != nil && former != "" {
-		return annotations, false
+		return annotations
 	}
 	if number >= target {
-		return annotations, true
+		return annotations
 	}
 	annotations[RevisionAnnotation] = strconv.FormatInt(target, 10)
 	if had {
@@ -95,7 +95,7 @@ func newAnnotations(d *appsv1.Deployment, rs *appsv1.ReplicaSet, target int64) (
 			annotations[RevisionHistoryAnnotation] = history
 		}
 	}
-	return annotations, true
+	return annotations
 }
 
 // appendHistory adds a number to a comma-separated list and drops the oldest while it is too long; false when even

@@ -59,7 +59,7 @@ func run(t *testing.T, script scenario.Script, restart bool) (seen scenario.Scri
 		if err != nil {
 			t.Fatal(err)
 		}
-		seen, err = script.Run(w, restart)
+		seen, err = script.Run(t.Context(), w, restart)
 		if err != nil {
 			t.Errorf("after\n%s\n%v", seen.Format(), err)
 		}

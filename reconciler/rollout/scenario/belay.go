@@ -92,10 +92,10 @@ func (b *Belay) WakeAt() time.Time {
 }
 
 // Settle implements Engine.
-func (b *Belay) Settle(kind state.Kind) error {
+func (b *Belay) Settle(ctx context.Context, kind state.Kind) error {
 	p := b.parts[kind]
 	for range maxRounds {
-		if err := b.observe(); err != nil {
+		if err := b.observe(ctx); err != nil {
 			return err
 		}
 		for key, at := range p.wake {
@@ -116,7 +116,7 @@ func (b *Belay) Settle(kind state.Kind) error {
 		}
 		p.dirty = map[state.Key]bool{}
 		for _, key := range slices.SortedFunc(maps.Keys(keys), state.Key.Compare) {
-			if err := b.reconcile(p, key); err != nil {
+			if err := b.reconcile(ctx, p, key); err != nil {
 				return err
 			}
 		}
@@ -126,8 +126,8 @@ func (b *Belay) Settle(kind state.Kind) error {
 
 // reconcile looks at one key. What was refused is tried again as soon as anything has changed, and every
 // second: that stands for the back-off of a running controller.
-func (b *Belay) reconcile(p *part, key state.Key) error {
-	wakeAt, err := p.config.Reconcile(context.TODO(), key, b.now())
+func (b *Belay) reconcile(ctx context.Context, p *part, key state.Key) error {
+	wakeAt, err := p.config.Reconcile(ctx, key, b.now())
 	switch {
 	case apierrors.IsConflict(err):
 		p.dirty[key] = true
@@ -143,9 +143,9 @@ func (b *Belay) reconcile(p *part, key state.Key) error {
 }
 
 // observe marks what the watch names. Every version is the change of some object, so Next does not block.
-func (b *Belay) observe() error {
+func (b *Belay) observe(ctx context.Context) error {
 	for b.version < b.store.Version() {
-		events, err := b.watch.Next(context.TODO())
+		events, err := b.watch.Next(ctx)
 		if err != nil {
 			return err
 		}

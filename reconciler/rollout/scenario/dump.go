@@ -20,7 +20,7 @@ var refusedPod = regexp.MustCompile(`pods \\"[-a-z0-9]+\\"`)
 // observed, because they count writes.
 func (w *World) Dump() (string, error) {
 	var b strings.Builder
-	print := func(what string, values ...any) error {
+	write := func(what string, values ...any) error {
 		b.WriteString(what)
 		for _, v := range values {
 			text, err := json.Marshal(v)
@@ -37,7 +37,7 @@ func (w *World) Dump() (string, error) {
 		d.Status.ObservedGeneration = 0
 		conditions := d.Status.Conditions
 		d.Status.Conditions = nil
-		if err := print("Deployment", observed, d.Annotations, d.Spec.Template, conditions, d.Status); err != nil {
+		if err := write("Deployment", observed, d.Annotations, d.Spec.Template, conditions, d.Status); err != nil {
 			return "", err
 		}
 	}
@@ -52,7 +52,7 @@ func (w *World) Dump() (string, error) {
 		for _, pod := range state.OwnedBy[*corev1.Pod](w.Store, rs.UID) {
 			pods[podKind(pod)]++
 		}
-		if err := print("ReplicaSet "+rs.Name, observed, rs.Labels, rs.Annotations, rs.OwnerReferences,
+		if err := write("ReplicaSet "+rs.Name, observed, rs.Labels, rs.Annotations, rs.OwnerReferences,
 			rs.DeletionTimestamp != nil, rs.Spec, rs.Status, pods); err != nil {
 			return "", err
 		}
@@ -63,7 +63,7 @@ func (w *World) Dump() (string, error) {
 			orphans[podKind(pod)]++
 		}
 	}
-	return b.String(), print("orphans", orphans)
+	return b.String(), write("orphans", orphans)
 }
 
 func podKind(pod *corev1.Pod) string {

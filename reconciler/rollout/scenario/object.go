@@ -77,20 +77,7 @@ func setField(d *appsv1.Deployment, key, value string) error {
 	case "replicas":
 		d.Spec.Replicas = number()
 	case "surge", "unavailable":
-		if d.Spec.Strategy.Type == appsv1.RecreateDeploymentStrategyType {
-			return nil // Recreate has none
-		}
-		v := intstr.Parse(value)
-		r := &appsv1.RollingUpdateDeployment{}
-		if d.Spec.Strategy.RollingUpdate != nil {
-			*r = *d.Spec.Strategy.RollingUpdate
-		}
-		if key == "surge" {
-			r.MaxSurge = &v
-		} else {
-			r.MaxUnavailable = &v
-		}
-		d.Spec.Strategy.RollingUpdate = r
+		setBound(d, key, value)
 	case "strategy":
 		d.Spec.Strategy = appsv1.DeploymentStrategy{Type: appsv1.DeploymentStrategyType(value)}
 		if d.Spec.Strategy.Type == appsv1.RollingUpdateDeploymentStrategyType {
@@ -114,6 +101,24 @@ func setField(d *appsv1.Deployment, key, value string) error {
 		return fmt.Errorf("no such field")
 	}
 	return nil
+}
+
+// setBound sets one bound of a rolling update and leaves the other as it is.
+func setBound(d *appsv1.Deployment, key, value string) {
+	if d.Spec.Strategy.Type == appsv1.RecreateDeploymentStrategyType {
+		return // Recreate has none
+	}
+	v := intstr.Parse(value)
+	r := &appsv1.RollingUpdateDeployment{}
+	if d.Spec.Strategy.RollingUpdate != nil {
+		*r = *d.Spec.Strategy.RollingUpdate
+	}
+	if key == "surge" {
+		r.MaxSurge = &v
+	} else {
+		r.MaxUnavailable = &v
+	}
+	d.Spec.Strategy.RollingUpdate = r
 }
 
 const changeCause = "kubernetes.io/change-cause"

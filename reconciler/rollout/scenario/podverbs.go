@@ -1,6 +1,7 @@
 package scenario
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -49,7 +50,7 @@ func (w *World) writePods(pods []*corev1.Pod, change func(*corev1.PodStatus)) er
 	return w.commit(writes...)
 }
 
-func (w *World) ready(words []string) error {
+func (w *World) ready(_ context.Context, words []string) error {
 	pods, err := w.choose(words, func(p *corev1.Pod) bool {
 		return !ready(p) && !w.bad[p.Spec.Containers[0].Image] && p.Status.Phase != corev1.PodFailed
 	})
@@ -63,7 +64,7 @@ func (w *World) ready(words []string) error {
 	})
 }
 
-func (w *World) unready(words []string) error {
+func (w *World) unready(_ context.Context, words []string) error {
 	pods, err := w.choose(words, ready)
 	if err != nil {
 		return err
@@ -74,7 +75,7 @@ func (w *World) unready(words []string) error {
 	})
 }
 
-func (w *World) fail(words []string) error {
+func (w *World) fail(_ context.Context, words []string) error {
 	pods, err := w.choose(words, func(p *corev1.Pod) bool { return p.Status.Phase != corev1.PodFailed })
 	if err != nil {
 		return err
@@ -82,28 +83,28 @@ func (w *World) fail(words []string) error {
 	return w.writePods(pods, func(s *corev1.PodStatus) { *s = corev1.PodStatus{Phase: corev1.PodFailed} })
 }
 
-func (w *World) setBad(words []string) error {
+func (w *World) setBad(_ context.Context, words []string) error {
 	for _, image := range words {
 		w.bad[image] = true
 	}
 	return nil
 }
 
-func (w *World) setGood(words []string) error {
+func (w *World) setGood(_ context.Context, words []string) error {
 	for _, image := range words {
 		delete(w.bad, image)
 	}
 	return nil
 }
 
-func (w *World) linger([]string) error {
+func (w *World) linger(context.Context, []string) error {
 	w.lingers = true
 	return nil
 }
 
 // vanish removes pods that are being deleted: the first N, or all and from now on at once. `vanish N failed` only
 // lets them end.
-func (w *World) vanish(words []string) error {
+func (w *World) vanish(_ context.Context, words []string) error {
 	if len(words) == 0 {
 		w.lingers = false
 		return nil
@@ -139,7 +140,7 @@ func (w *World) replicaSet(name string) (*appsv1.ReplicaSet, error) {
 	return nil, fmt.Errorf("no ReplicaSet %s", name)
 }
 
-func (w *World) remove(words []string) error {
+func (w *World) remove(_ context.Context, words []string) error {
 	if len(words) == 0 {
 		return errors.New("delete what?")
 	}
@@ -175,7 +176,7 @@ func (w *World) remove(words []string) error {
 	return fmt.Errorf("delete %v", words)
 }
 
-func (w *World) scaleRS(words []string) error {
+func (w *World) scaleRS(_ context.Context, words []string) error {
 	if len(words) != 2 {
 		return errors.New("scale-rs NAME N")
 	}
@@ -192,7 +193,7 @@ func (w *World) scaleRS(words []string) error {
 	return w.commit(state.Update(rs))
 }
 
-func (w *World) addRS(words []string) error {
+func (w *World) addRS(_ context.Context, words []string) error {
 	if len(words) < 3 {
 		return errors.New("add-rs NAME IMAGE N [ANNOTATION=VALUE…]")
 	}
@@ -218,7 +219,7 @@ func (w *World) addRS(words []string) error {
 	return w.commit(state.Create(rs))
 }
 
-func (w *World) labelRS(words []string) error {
+func (w *World) labelRS(_ context.Context, words []string) error {
 	if len(words) != 2 {
 		return errors.New("label-rs NAME KEY=VALUE")
 	}
@@ -232,7 +233,7 @@ func (w *World) labelRS(words []string) error {
 }
 
 // squat creates a ReplicaSet of nobody with the name that the image's would get.
-func (w *World) squat(words []string) error {
+func (w *World) squat(_ context.Context, words []string) error {
 	d, err := w.deployment()
 	if err != nil {
 		return err

@@ -1,6 +1,7 @@
 package scenario
 
 import (
+	"context"
 	"fmt"
 	"strings"
 
@@ -44,16 +45,16 @@ func (s Script) Format() []byte {
 
 // Run carries out the verbs on w and returns the script with what was seen in place of what was expected. With
 // restart the engine forgets everything after each verb, which must not change anything.
-func (s Script) Run(w *World, restart bool) (Script, error) {
+func (s Script) Run(ctx context.Context, w *World, restart bool) (Script, error) {
 	seen := Script{Comment: s.Comment}
 	for _, step := range s.Steps {
-		report, err := w.Do(step.Verb)
+		report, err := w.Do(ctx, step.Verb)
 		if err != nil {
 			return seen, fmt.Errorf("%s: %w", step.Verb, err)
 		}
 		seen.Steps = append(seen.Steps, Step{Verb: step.Verb, Want: report})
 		if restart {
-			if err := w.Restart(); err != nil {
+			if err := w.Restart(ctx); err != nil {
 				return seen, fmt.Errorf("restart after %s: %w", step.Verb, err)
 			}
 		}

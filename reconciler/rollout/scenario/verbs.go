@@ -1,6 +1,7 @@
 package scenario
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -23,7 +24,7 @@ type refusal string
 func (r refusal) Error() string { return string(r) }
 
 // verbs says what each does. All settle the world afterwards, but for those that only show something.
-var verbs = map[string]func(*World, []string) error{
+var verbs = map[string]func(*World, context.Context, []string) error{
 	"create":      (*World).create,   // create FIELD=VALUE…: a Deployment web with image A
 	"boot":        (*World).boot,     // the same, and everything ready
 	"set":         (*World).set,      // set FIELD=VALUE…: one write
@@ -60,7 +61,7 @@ var verbs = map[string]func(*World, []string) error{
 var timeless = map[string]bool{"tick": true, "restart": true, "history": true, "conditions": true, "annotations": true}
 
 // Do carries out one verb and reports what can be seen after it.
-func (w *World) Do(line string) (string, error) {
+func (w *World) Do(ctx context.Context, line string) (string, error) {
 	words := strings.Fields(line)
 	if len(words) == 0 {
 		return "", errors.New("no verb")
@@ -71,12 +72,12 @@ func (w *World) Do(line string) (string, error) {
 	}
 	if !timeless[words[0]] {
 		// Objects of different verbs have different ages.
-		if err := w.sleep(time.Second); err != nil {
+		if err := w.sleep(ctx, time.Second); err != nil {
 			return "", err
 		}
 	}
 	var answer refusal
-	if err := verb(w, words[1:]); errors.As(err, &answer) {
+	if err := verb(w, ctx, words[1:]); errors.As(err, &answer) {
 		return "error: " + string(answer), nil
 	} else if err != nil {
 		return "", err
@@ -89,13 +90,13 @@ func (w *World) Do(line string) (string, error) {
 	case "annotations":
 		return w.annotationReport(words[1:])
 	}
-	if err := w.settle(); err != nil {
+	if err := w.settle(ctx); err != nil {
 		return "", err
 	}
 	return w.report(), nil
 }
 
-func (w *World) show([]string) error { return nil }
+func (w *World) show(context.Context, []string) error { return nil }
 
 func (w *World) deployment() (*appsv1.Deployment, error) {
 	d, ok := state.Get[*appsv1.Deployment](w.Store, namespace, deploymentName)
@@ -122,7 +123,7 @@ func (w *World) commit(writes ...state.Write) error {
 	return err
 }
 
-func (w *World) create(words []string) error {
+func (w *World) create(_ context.Context, words []string) error {
 	d := newDeployment()
 	if err := setFields(d, words); err != nil {
 		return err
@@ -130,39 +131,43 @@ func (w *World) create(words []string) error {
 	return w.commit(state.Create(d))
 }
 
-func (w *World) boot(words []string) error {
-	if err := w.create(words); err != nil {
+func (w *World) boot(ctx context.Context, words []string) error {
+	if err := w.create(ctx, words); err != nil {
 		return err
 	}
-	if err := w.settle(); err != nil {
+	if err := w.settle(ctx); err != nil {
 		return err
 	}
-	if err := w.ready([]string{"all"}); err != nil {
+	if err := w.ready(ctx, []string{"all"}); err != nil {
 		return err
 	}
 	d, err := w.deployment()
 	if err == nil && d.Spec.MinReadySeconds > 0 {
-		err = w.sleep(time.Duration(d.Spec.MinReadySeconds) * time.Second)
+		err = w.sleep(ctx, time.Duration(d.Spec.MinReadySeconds)*time.Second)
 	}
 	return err
 }
 
-func (w *World) set(words []string) error {
+func (w *World) set(_ context.Context, words []string) error {
 	return w.edit(func(d *appsv1.Deployment) error { return setFields(d, words) })
 }
 
-func (w *World) image(words []string) error {
-	return w.set([]string{"image=" + strings.Join(words, " ")})
+func (w *World) image(ctx context.Context, words []string) error {
+	return w.set(ctx, []string{"image=" + strings.Join(words, " ")})
 }
 
-func (w *World) scaleTo(words []string) error {
-	return w.set([]string{"replicas=" + strings.Join(words, " ")})
+func (w *World) scaleTo(ctx context.Context, words []string) error {
+	return w.set(ctx, []string{"replicas=" + strings.Join(words, " ")})
 }
 
-func (w *World) pause([]string) error  { return w.set([]string{"paused=true"}) }
-func (w *World) resume([]string) error { return w.set([]string{"paused=false"}) }
+func (w *World) pause(ctx context.Context, _ []string) error {
+	return w.set(ctx, []string{"paused=true"})
+}
+func (w *World) resume(ctx context.Context, _ []string) error {
+	return w.set(ctx, []string{"paused=false"})
+}
 
-func (w *World) annotate(words []string) error {
+func (w *World) annotate(_ context.Context, words []string) error {
 	return w.edit(func(d *appsv1.Deployment) error {
 		for _, word := range words {
 			key, value, _ := strings.Cut(word, "=")
@@ -177,7 +182,7 @@ var keptByUndo = []string{corev1.LastAppliedConfigAnnotation, rollout.RevisionAn
 	rollout.DesiredAnnotation, rollout.MaxAnnotation, appsv1.DeprecatedRollbackTo}
 
 // undo does what kubectl does: it writes the template and the annotations of an old ReplicaSet back.
-func (w *World) undo(words []string) error {
+func (w *World) undo(_ context.Context, words []string) error {
 	d, err := w.deployment()
 	if err != nil {
 		return err
@@ -229,31 +234,31 @@ func (w *World) undo(words []string) error {
 	return w.commit(state.Update(d))
 }
 
-func (w *World) rollback(words []string) error {
-	return w.annotate([]string{appsv1.DeprecatedRollbackTo + "=" + strings.Join(words, " ")})
+func (w *World) rollback(ctx context.Context, words []string) error {
+	return w.annotate(ctx, []string{appsv1.DeprecatedRollbackTo + "=" + strings.Join(words, " ")})
 }
 
-func (w *World) tick(words []string) error {
+func (w *World) tick(ctx context.Context, words []string) error {
 	d, err := time.ParseDuration(strings.Join(words, " "))
 	if err != nil {
 		return err
 	}
-	return w.sleep(d)
+	return w.sleep(ctx, d)
 }
 
-func (w *World) hush([]string) error {
+func (w *World) hush(context.Context, []string) error {
 	w.hushed = true
 	return nil
 }
 
-func (w *World) heed([]string) error {
+func (w *World) heed(context.Context, []string) error {
 	w.hushed = false
 	return nil
 }
 
-func (w *World) restart([]string) error { return w.Restart() }
+func (w *World) restart(ctx context.Context, _ []string) error { return w.Restart(ctx) }
 
-func (w *World) quota(words []string) error {
+func (w *World) quota(_ context.Context, words []string) error {
 	if len(words) != 2 {
 		return errors.New("quota pods|replicasets N|-")
 	}

@@ -2,10 +2,10 @@ package scenario
 
 import (
 	"cmp"
+	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"io"
 	"slices"
 	"strings"
 	"time"
@@ -19,7 +19,7 @@ import (
 // Engine is a pair of controllers that can be run one step at a time.
 type Engine interface {
 	// Settle lets the controller of a kind (Deployment or ReplicaSet) work until it has nothing left to do.
-	Settle(kind state.Kind) error
+	Settle(ctx context.Context, kind state.Kind) error
 	// WakeAt is when time alone gives it something to do; zero: never.
 	WakeAt() time.Time
 	// Events returns what was told since the last call, in order.
@@ -70,7 +70,7 @@ func NewWorld(clock Clock, start func(*state.Store) (Engine, error)) (*World, er
 func (w *World) Close() error { return w.Store.Close() }
 
 // Restart lets the engine forget all it knows, and settles: nothing may happen.
-func (w *World) Restart() error {
+func (w *World) Restart(ctx context.Context) error {
 	version := w.Store.Version()
 	if w.hushed {
 		return nil
@@ -78,7 +78,7 @@ func (w *World) Restart() error {
 	if err := w.engine.Restart(); err != nil {
 		return err
 	}
-	if err := w.settle(); err != nil {
+	if err := w.settle(ctx); err != nil {
 		return err
 	}
 	if now := w.Store.Version(); now != version {
@@ -93,13 +93,14 @@ func (w *World) Restart() error {
 }
 
 // counter is a source of randomness that counts: uids come in the order of creation, so that the choices that hang
-// on them are the same in every run.
+// on them are the same in every run. What is no draw of objects' names is zero: the store's own name.
 type counter struct{ n uint64 }
 
 func (c *counter) Read(p []byte) (int, error) {
 	const draw = 24
 	if len(p)%draw != 0 {
-		return 0, io.ErrUnexpectedEOF
+		clear(p)
+		return len(p), nil
 	}
 	for i := 0; i < len(p); i += draw {
 		c.n++
@@ -114,14 +115,14 @@ func (c *counter) Read(p []byte) (int, error) {
 const maxRounds = 500
 
 // settle runs the controllers and the kubelet in turn until nothing changes any more.
-func (w *World) settle() error {
+func (w *World) settle(ctx context.Context) error {
 	if w.hushed {
 		return nil
 	}
 	for range maxRounds {
 		version := w.Store.Version()
 		for _, kind := range []state.Kind{state.KindDeployment, state.KindReplicaSet} {
-			if err := w.engine.Settle(kind); err != nil {
+			if err := w.engine.Settle(ctx, kind); err != nil {
 				return err
 			}
 		}
@@ -136,7 +137,7 @@ func (w *World) settle() error {
 }
 
 // sleep lets time pass, settling whenever the engine asked to be woken.
-func (w *World) sleep(d time.Duration) error {
+func (w *World) sleep(ctx context.Context, d time.Duration) error {
 	end := w.clock.Now().Add(d)
 	for {
 		now := w.clock.Now()
@@ -147,7 +148,7 @@ func (w *World) sleep(d time.Duration) error {
 		if next.After(now) {
 			w.clock.Sleep(next.Sub(now))
 		}
-		if err := w.settle(); err != nil {
+		if err := w.settle(ctx); err != nil {
 			return err
 		}
 		if !next.Before(end) {
