@@ -75,7 +75,12 @@ func (a *App) Run(ctx context.Context) (err error) {
 	runtime, reason := a.config.Runtime.Resolve()
 	a.log.Info().Str("runtime", string(runtime)).Str("reason", reason).Str("data", a.dir).Msg("starting")
 
+	found, err := a.find(ctx, store, pods)
+	if err != nil {
+		return err
+	}
 	parts := a.wire(store)
+	parts.found = found
 	defer func() { err = errors.Join(err, parts.close()) }()
 	listeners, err := a.listen()
 	if err != nil {
@@ -94,9 +99,16 @@ func (a *App) Run(ctx context.Context) (err error) {
 			}
 		})
 	}
-	for _, c := range a.controllers(store, pods) {
-		start(c.Name, func(ctx context.Context) error { return controller.Run(ctx, store, c) })
-	}
+	start("controllers", func(ctx context.Context) error {
+		if err := found.decided(ctx, store, pods); err != nil {
+			return err
+		}
+		for _, c := range a.controllers(store, pods) {
+			start(c.Name, func(ctx context.Context) error { return controller.Run(ctx, store, c) })
+		}
+		return nil
+	})
+	start("comparison", func(ctx context.Context) error { return found.compare(ctx, store, parts.loop) })
 	for _, t := range parts.triggers {
 		start("trigger", func(ctx context.Context) error { t.Run(ctx); return nil })
 	}
@@ -143,6 +155,7 @@ func (a *App) controllers(store *state.Store, pods node.PodRunner) []controller.
 type parts struct {
 	loop         *reconciler.Loop
 	engine       reconciler.Engine
+	found        *found
 	repositories []*repository
 	mirrors      map[string]*mirror // by source
 	triggers     []*trigger.Trigger

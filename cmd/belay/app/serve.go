@@ -78,7 +78,10 @@ func (ls listeners) close() error {
 func (a *App) serve(ctx context.Context, ls listeners, p parts, store *state.Store) error {
 	own := &http.Server{
 		Handler: control.Handler(
-			&reader{store: store, engine: p.engine, loop: p.loop, doing: func(source string) string { return p.mirrors[source].doing() }},
+			&reader{
+				store: store, engine: p.engine, loop: p.loop, found: p.found,
+				doing: func(source string) string { return p.mirrors[source].doing() },
+			},
 			&operator{store: store, loop: p.loop, sources: p.sources},
 		),
 		BaseContext:       func(net.Listener) context.Context { return ctx },

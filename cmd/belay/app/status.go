@@ -25,6 +25,7 @@ type reader struct {
 	engine reconciler.Engine
 	loop   *reconciler.Loop
 	doing  func(source string) string // what is going on with a source's repository
+	found  *found
 }
 
 var _ control.Reader = (*reader)(nil)
@@ -43,8 +44,11 @@ func (r *reader) Status(context.Context) (control.Status, error) {
 		for _, a := range s.Apps {
 			out.Apps = append(out.Apps, control.App{Source: s.Name, Name: a.Name, Path: a.Path, Commit: a.Commit, Stale: a.Stale})
 		}
+		if s.Suspended {
+			out.Deployments = append(out.Deployments, r.found.deployments(s.Name)...)
+		}
 		for _, m := range r.store.Inventory(s.Name) {
-			if m.Key.Kind == state.KindDeployment {
+			if m.Key.Kind == state.KindDeployment && !shown(out.Deployments, m.Key) {
 				out.Deployments = append(out.Deployments, r.deployment(m, s))
 			}
 		}
@@ -56,6 +60,13 @@ func (r *reader) Status(context.Context) (control.Status, error) {
 		out.Problems = append(out.Problems, problemOf(p))
 	}
 	return out, nil
+}
+
+// shown reports whether what runs of a Deployment is listed already.
+func shown(ds []control.Deployment, k state.Key) bool {
+	return slices.ContainsFunc(ds, func(d control.Deployment) bool {
+		return d.Reason == reasonFound && d.Namespace == k.Namespace && d.Name == k.Name
+	})
 }
 
 // texts splits an error into what it says and its hint.
