@@ -1,6 +1,7 @@
 package reconciler
 
 import (
+	"cmp"
 	"maps"
 	"reflect"
 	"slices"
@@ -126,7 +127,7 @@ func (p *planner) deployment(s Subject) {
 	case i < 0:
 		p.settled(s, facts)
 	case s.Live.Object == nil:
-		p.rollout(s, i, ReasonFirstRollout)
+		p.first(s, i)
 	case p.refused(s, i):
 	case s.Rows[i].Template == s.Live.Rollout.Template:
 		p.noRollout(s, i)
@@ -157,15 +158,22 @@ func (p *planner) missing(s Subject) {
 func (p *planner) settled(s Subject, facts SourceFacts) {
 	i := current(s.Rows, s.Live)
 	if i >= 0 && s.Desired.Template != s.Live.Rollout.Template && s.Rows[i].Template == s.Live.Rollout.Template {
-		if !facts.AcceptRender {
+		opening, closed := facts.closed(s.Desired.Manifest.App)
+		switch {
+		case !facts.AcceptRender:
 			p.hold(Withheld{Key: s.Key, Row: s.Rows[i].ID, Reason: ReasonRenderChanged,
 				Message: "the same commit renders another pod template than the one that ran; belay sync --accept-render rolls it out"})
-		} else {
+		case closed:
+			p.hold(Withheld{Key: s.Key, Row: s.Rows[i].ID, Reason: ReasonRenderChanged, Message: opening.message()})
+		default:
 			r := s.Rows[i]
 			r.ID = RowID(r.ID, "render", s.Desired.Template)
 			r.Number, r.Revision, r.ReplicaSet, r.StartedAt, r.EndedAt = 0, 0, "", time.Time{}, time.Time{}
 			r.SupersededBy, r.RolledBackBy, r.Template, r.Images = "", "", s.Desired.Template, Images(s.Desired.Object())
-			r.Outcome, r.Open, r.RecordedAt = Pending, true, p.in.Now
+			r.Outcome, r.Open, r.RecordedAt, r.Override = Pending, true, p.in.Now, ""
+			if opening.Closed {
+				r.Override = facts.Override
+			}
 			s.Rows = append(slices.Clone(s.Rows), r)
 			p.rollout(s, len(s.Rows)-1, ReasonRenderAccepted)
 			return
@@ -218,39 +226,83 @@ func (p *planner) refused(s Subject, i int) bool {
 	return true
 }
 
-// newTemplate hands a template over when nothing stops it: a free slot, and a commit that is not failing. A
-// template that completed before waits for neither.
+// newTemplate hands a template over when nothing stops it: an open window, a commit that is not failing, and a free slot.
+// A template that completed before waits for none of them.
 func (p *planner) newTemplate(s Subject, i int) {
-	r := s.Rows[i]
-	stable := Stable(s.Rows, r.Template)
 	reason := ReasonNewTemplate
 	if ranBefore(s.Rows, i) >= 0 {
 		reason = ReasonBackToTemplate
 	}
-	switch {
-	case !stable && p.in.Failed[r.Commit] >= failingCommit:
-		p.wait(s, i, ReasonCommitFailing, "three Deployments of this commit failed; a newer commit for this Deployment goes on")
-	case !stable && !s.Rolling && p.in.MaxRollouts > 0 && p.rolling >= p.in.MaxRollouts:
-		p.wait(s, i, ReasonSlot, "as many rollouts as maxRollouts allows are under way")
-	default:
-		if !stable && !s.Rolling { // one that overtakes its own keeps the slot
-			p.rolling++
-		}
+	if Stable(s.Rows, s.Rows[i].Template) {
 		p.rollout(s, i, reason)
-	}
-}
-
-// wait keeps a row back, and applies the rest of the spec meanwhile.
-func (p *planner) wait(s Subject, i int, reason Reason, message string) {
-	p.hold(Withheld{Key: s.Key, Row: s.Rows[i].ID, Reason: reason, Message: message})
-	r := s.Rows[i]
-	if r.Outcome == Waiting && r.Reason == string(reason) {
-		p.applyRest(s, ReasonSpecChanged, nil)
 		return
 	}
-	r, _ = become(r, Waiting)
+	was := s.Rows[i]
+	if s = p.admit(s, i); s.Rows == nil {
+		return
+	}
+	if !s.Rolling && p.in.MaxRollouts > 0 && p.rolling >= p.in.MaxRollouts {
+		p.wait(s, i, was, ReasonSlot, "as many rollouts as maxRollouts allows are under way")
+		return
+	}
+	if !s.Rolling { // one that overtakes its own keeps the slot
+		p.rolling++
+	}
+	p.rollout(s, i, reason)
+}
+
+// first hands the first template of a Deployment over.
+func (p *planner) first(s Subject, i int) {
+	if !Stable(s.Rows, s.Rows[i].Template) {
+		if s = p.admit(s, i); s.Rows == nil {
+			return
+		}
+	}
+	p.rollout(s, i, ReasonFirstRollout)
+}
+
+// admit lets a row through when a window and its commit do, or a person did: then the row says why. Otherwise the row
+// waits, and the subject that comes back has no rows.
+func (p *planner) admit(s Subject, i int) Subject {
+	r := s.Rows[i]
+	facts := p.in.Sources[s.Desired.Source]
+	opening := facts.Windows[s.Desired.Manifest.App]
+	failing := s.Live.Object != nil && p.in.Failed[r.Commit] >= failingCommit
+	if !opening.Closed && !failing {
+		return s
+	}
+	why := cmp.Or(r.Override, facts.Override)
+	switch {
+	case why != "":
+		s.Rows = slices.Clone(s.Rows)
+		s.Rows[i].Override = why
+		return s
+	case opening.Closed:
+		n := len(p.out.Held)
+		p.wait(s, i, r, ReasonWindow, opening.message())
+		p.out.Held[n].Until = opening.Until
+	default:
+		p.wait(s, i, r, ReasonCommitFailing,
+			"three Deployments of this commit failed; a newer commit for this Deployment goes on, or belay sync --override-window")
+	}
+	return Subject{}
+}
+
+// wait keeps a row back, and applies the rest of the spec meanwhile; was is the row as it is recorded.
+func (p *planner) wait(s Subject, i int, was state.Row, reason Reason, message string) {
+	p.hold(Withheld{Key: s.Key, Row: s.Rows[i].ID, Reason: reason, Message: message})
+	r, _ := become(s.Rows[i], Waiting)
 	r.Reason, r.Message = string(reason), message
-	p.applyRest(s, ReasonSpecChanged, []state.Row{r})
+	var rows []state.Row
+	if !equalRows(was, r) {
+		rows = append(rows, r)
+	}
+	switch {
+	case s.Live.Object != nil:
+		p.applyRest(s, ReasonSpecChanged, rows)
+	case len(rows) > 0:
+		p.act(Action{Kind: ActionRecord, Reason: reason, Key: s.Key, Rows: rows})
+	}
 }
 
 // rollout hands row i's template over: its annotations go with it, and what it overtakes or undoes is recorded.

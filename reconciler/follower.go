@@ -32,6 +32,7 @@ type follower struct {
 	lastPoll time.Time
 	err      error
 	asked    SyncOptions // of the look under way
+	openings openings
 }
 
 func newFollower(s Source) *follower {
@@ -74,12 +75,12 @@ func (l *Loop) polled(ctx context.Context, f *follower, head string, err error, 
 	}
 	f.remember()
 	if f.cursor.Suspended {
-		if asked.Prune || asked.AcceptRender {
+		if asked.Prune || asked.AcceptRender || asked.OverrideWindow != "" {
 			return ErrSuspended
 		}
 		return nil
 	}
-	if asked.AcceptRender {
+	if asked.AcceptRender || asked.OverrideWindow != "" {
 		keys = f.keys()
 	}
 	for k := range l.work.prune {
@@ -376,7 +377,7 @@ func (f *follower) facts(s *state.Store, counts bool) SourceFacts {
 	facts := SourceFacts{
 		Suspended: f.cursor.Suspended, Stale: len(f.stale) > 0, PruneWaits: Reason(f.cursor.PruneWaits),
 		PruneAsked: f.asked.Prune, AcceptRender: f.asked.AcceptRender, NoPrune: map[string]bool{},
-		AppObjects: map[string]int{}, AppRemoved: map[string]int{},
+		AppObjects: map[string]int{}, AppRemoved: map[string]int{}, Override: f.asked.OverrideWindow,
 	}
 	for _, a := range f.Apps {
 		facts.NoPrune[a.Name] = !a.Prune

@@ -26,9 +26,10 @@ type Trigger interface {
 
 // App is one path of a source.
 type App struct {
-	Name  string
-	Path  string
-	Prune bool
+	Name    string
+	Path    string
+	Prune   bool
+	Windows []Window // besides the source's
 }
 
 // Source is one branch of one repository, as the loop follows it.
@@ -37,6 +38,7 @@ type Source struct {
 	URL        string
 	Branch     string
 	Apps       []App
+	Windows    []Window // when changes of any of its apps may begin
 	Repository Repository
 	Cache      *manifests.Cache
 	Trigger    Trigger
@@ -204,18 +206,26 @@ func (l *Loop) awaitEarlier(ctx context.Context, name string) {
 	}
 }
 
-// schedule sets the timer to the next retry.
+// schedule sets the timer to the next retry, or to when a window opens for something that waits for it.
 func (l *Loop) schedule() {
 	next := time.Hour
+	for _, at := range l.work.opens {
+		next = min(next, time.Minute, max(at.Sub(l.o.Now()), time.Millisecond)) // a minute: somebody may set the clock
+	}
 	for _, r := range l.retry {
 		next = min(next, max(r.at.Sub(l.o.Now()), time.Millisecond))
 	}
 	l.timer.Reset(next)
 }
 
-// due lists the keys whose retry has come.
+// due lists the keys whose retry, or window, has come.
 func (l *Loop) due() []engine.Key {
 	var keys []engine.Key
+	for k, at := range l.work.opens {
+		if !at.After(l.o.Now()) {
+			keys = append(keys, k)
+		}
+	}
 	for k, r := range l.retry {
 		if !r.at.After(l.o.Now()) {
 			keys = append(keys, k)
@@ -228,6 +238,9 @@ func (l *Loop) due() []engine.Key {
 type SyncOptions struct {
 	Prune        bool // delete what waits to be pruned
 	AcceptRender bool // roll out templates that render differently than when they ran
+	// OverrideWindow says why changes may begin although a window is closed or their commit is failing; empty: they may
+	// not. It is recorded with what it lets through.
+	OverrideWindow string
 }
 
 // ErrNoSource is returned for a source that is not configured.

@@ -74,7 +74,9 @@ func (l *Loop) input(keys []engine.Key) Input {
 	}
 	gone := slices.ContainsFunc(keys, func(k engine.Key) bool { return l.desired(k) == nil })
 	for name, f := range l.sources {
-		in.Sources[name] = f.facts(l.o.Store, gone)
+		facts := f.facts(l.o.Store, gone)
+		facts.Windows = f.openings.at(in.Now, f.Source)
+		in.Sources[name] = facts
 	}
 	for _, k := range keys {
 		s := Subject{Key: k, Desired: l.desired(k), Live: l.o.Engine.Live(k)}
@@ -222,6 +224,14 @@ func Backoff(attempt int) time.Duration {
 	return min(d, most)
 }
 
+// untroubled reports whether something waits as it was told to, so that it is no problem.
+func (w Withheld) untroubled() bool {
+	if w.Reason == ReasonSuspended || w.Reason == ReasonSlot || w.Reason == ReasonWindow {
+		return true
+	}
+	return w.Detail == DetailWindow || pruneForever[w.Detail]
+}
+
 // withheld notes what a plan holds back, for status and for the passes to come.
 func (l *Loop) withheld(keys []engine.Key, plan Plan) {
 	held := map[engine.Key]Withheld{}
@@ -230,11 +240,8 @@ func (l *Loop) withheld(keys []engine.Key, plan Plan) {
 	}
 	for _, k := range keys {
 		w, ok := held[k]
-		delete(l.work.prune, k)
-		if ok && w.Reason == ReasonPruneWaits && !pruneForever[w.Detail] {
-			l.work.prune[k] = struct{}{}
-		}
-		if !ok || w.Reason == ReasonSuspended || w.Reason == ReasonSlot || pruneForever[w.Detail] {
+		l.work.hold(k, w)
+		if !ok || w.untroubled() {
 			l.clearProblem(k, "")
 			continue
 		}

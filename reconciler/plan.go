@@ -43,6 +43,14 @@ type SourceFacts struct {
 	NoPrune      map[string]bool // apps with prune: false
 	AppObjects   map[string]int  // app → objects that Belay manages there
 	AppRemoved   map[string]int  // app → managed objects whose manifest is gone
+	Windows      map[string]Opening
+	Override     string // why a person lets changes through now; empty: nobody does
+}
+
+// closed says whether changes of an app may not begin now, and until when.
+func (f SourceFacts) closed(app string) (Opening, bool) {
+	o := f.Windows[app]
+	return o, o.Closed && f.Override == ""
 }
 
 // Input is everything a plan is made from.
@@ -95,7 +103,8 @@ type Withheld struct {
 	Reason  Reason
 	Detail  Reason // of PruneWaits
 	Message string
-	Line    int // of the field that is in the way, where it is not the object's own
+	Line    int       // of the field that is in the way, where it is not the object's own
+	Until   time.Time // when it can be done; zero: nobody knows
 }
 
 // String prints what is withheld as logs and scenarios show it.
@@ -234,8 +243,13 @@ func (p *planner) removal(s Subject) {
 		return
 	}
 	if detail := p.pruneWaits(s, facts); detail != "" {
-		p.hold(Withheld{Key: s.Key, Reason: ReasonPruneWaits, Detail: detail, Message: pruneMessages[detail]})
-		if rows := p.waitForPrune(s, open, detail); len(rows) > 0 {
+		w := Withheld{Key: s.Key, Reason: ReasonPruneWaits, Detail: detail, Message: pruneMessages[detail]}
+		if detail == DetailWindow {
+			o, _ := facts.closed(s.Managed.App)
+			w.Message, w.Until = o.message(), o.Until
+		}
+		p.hold(w)
+		if rows := p.waitForPrune(s, open, w); len(rows) > 0 {
 			p.act(Action{Kind: ActionRecord, Reason: ReasonPruneWaits, Key: s.Key, Rows: rows})
 		}
 		return

@@ -25,6 +25,7 @@ var pruneForever = map[Reason]bool{DetailPruneOff: true, DetailPruneDisabled: tr
 // pruneWaits says why an object whose manifest is gone is kept for now; empty: it may go.
 func (p *planner) pruneWaits(s Subject, facts SourceFacts) Reason {
 	app := s.Managed.App
+	_, closed := facts.closed(app)
 	switch {
 	case s.Key.Kind == state.KindNamespace:
 		return DetailNamespace
@@ -36,6 +37,8 @@ func (p *planner) pruneWaits(s Subject, facts SourceFacts) Reason {
 		return DetailStaleRoot
 	case p.in.Named[s.Key]:
 		return DetailStillNamed
+	case closed:
+		return DetailWindow
 	case p.in.CommitOpen[s.Managed.RemovedBy]:
 		return DetailRolloutOpen
 	case facts.PruneAsked:
@@ -50,23 +53,23 @@ func (p *planner) pruneWaits(s Subject, facts SourceFacts) Reason {
 
 // waitForPrune moves the row of a removal on: it says why it waits, or that it was left alone for good. It gives
 // nothing when the row says so already.
-func (p *planner) waitForPrune(s Subject, open int, detail Reason) []state.Row {
+func (p *planner) waitForPrune(s Subject, open int, w Withheld) []state.Row {
 	if open < 0 {
 		return nil
 	}
 	r := s.Rows[open]
-	if pruneForever[detail] {
+	if pruneForever[w.Detail] {
 		rows := finished(s.Rows, open, p.in.Now)
 		for i := range rows {
 			if rows[i].ID == r.ID {
-				rows[i].Reason, rows[i].Message = string(detail), pruneMessages[detail]
+				rows[i].Reason, rows[i].Message = string(w.Detail), w.Message
 			}
 		}
 		return rows
 	}
-	if r.Reason == string(ReasonPruneWaits) && r.Message == pruneMessages[detail] {
+	if r.Reason == string(ReasonPruneWaits) && r.Message == w.Message {
 		return nil
 	}
-	r.Reason, r.Message = string(ReasonPruneWaits), pruneMessages[detail]
+	r.Reason, r.Message = string(ReasonPruneWaits), w.Message
 	return []state.Row{r}
 }

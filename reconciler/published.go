@@ -31,6 +31,8 @@ type AppStatus struct {
 	Path   string
 	Commit string // its oldest last good commit: the source's, unless a root is stale
 	Stale  bool
+	// Opening says whether changes may begin now.
+	Opening Opening
 }
 
 // publish makes a source's state visible to Status.
@@ -68,6 +70,11 @@ func (l *Loop) Status() ([]SourceStatus, []manifests.Problem) {
 	for _, s := range l.o.Sources {
 		st := l.published[s.Name]
 		st.NextPoll = s.Trigger.NextAt()
+		openings := l.sources[s.Name].openings.at(l.o.Now(), s)
+		st.Apps = slices.Clone(st.Apps)
+		for i := range st.Apps {
+			st.Apps[i].Opening = openings[st.Apps[i].Name]
+		}
 		out = append(out, st)
 	}
 	var ps []manifests.Problem

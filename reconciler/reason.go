@@ -20,6 +20,7 @@ const (
 
 // Why something wanted is not done.
 const (
+	ReasonWindow            Reason = "Window"            // changes may not begin at this time
 	ReasonSlot              Reason = "Slot"              // maxRollouts are under way
 	ReasonCommitFailing     Reason = "CommitFailing"     // several Deployments of the commit failed
 	ReasonSuspended         Reason = "Suspended"         // the source is suspended
@@ -34,6 +35,7 @@ const (
 // Why a prune waits, or never happens.
 const (
 	DetailStaleRoot        Reason = "StaleRoot"        // a root of the source does not render
+	DetailWindow           Reason = "Window"           // changes may not begin at this time
 	DetailRolloutOpen      Reason = "RolloutOpen"      // a Deployment of the same commit is not complete
 	DetailHistoryRewritten Reason = "HistoryRewritten" // needs belay sync --prune
 	DetailRootKindChanged  Reason = "RootKindChanged"  // needs belay sync --prune

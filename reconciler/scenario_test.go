@@ -94,6 +94,8 @@ type world struct {
 	max   int
 	past  int // older commits to import
 
+	windows []reconciler.Window
+
 	loop      *reconciler.Loop
 	stopLoop  func()
 	stopNodes func()
@@ -150,7 +152,7 @@ func (w *world) background(controllers ...controller.Config) func() {
 func (w *world) startLoop() {
 	src := reconciler.Source{
 		Name: "shop", Branch: "main", Repository: w.repo, Trigger: never{}, Cache: manifests.NewCache(w.apps, manifests.Options{}),
-		Import: w.past,
+		Import: w.past, Windows: w.windows,
 	}
 	for _, a := range w.apps {
 		src.Apps = append(src.Apps, reconciler.App{Name: a.Name, Path: a.Path, Prune: w.prune})
@@ -187,8 +189,9 @@ func (w *world) do(command string) string {
 	switch verb {
 	case "push": // COMMIT [kind=KIND] MESSAGE: a new head
 		return w.push(rest)
-	case "sync": // [prune] [accept-render]: look once, and let a minute pass
+	case "sync": // [prune] [accept-render] [override=WHY]: look once, and let a minute pass
 		o := reconciler.SyncOptions{Prune: strings.Contains(rest, "prune"), AcceptRender: strings.Contains(rest, "accept-render")}
+		_, o.OverrideWindow, _ = strings.Cut(rest, "override=")
 		out := failure(w.loop.Sync(w.t.Context(), "shop", o))
 		pass(time.Minute)
 		return out
@@ -234,6 +237,12 @@ func (w *world) do(command string) string {
 			}
 		}
 		return strings.Join(out, " ") + "\n"
+	case "windows": // [allow|deny DURATION SCHEDULE; ...]
+		return w.setWindows(rest)
+	case "waiting": // NAME: why the newest row of a Deployment waits, or who did not let it
+		rows := w.store.Rows("default", rest)
+		r := rows[len(rows)-1]
+		return fmt.Sprintf("%s %s: %s%s\n", r.Commit, r.Outcome, r.Message, r.Override)
 	case "no-prune":
 		w.prune = false
 		return w.do("restart")
@@ -275,6 +284,20 @@ func (w *world) scale(rest string) string {
 	_, err := w.store.Commit(state.Update(d))
 	pass(time.Minute)
 	return failure(err)
+}
+
+func (w *world) setWindows(rest string) string {
+	w.windows = nil
+	for text := range strings.SplitSeq(rest, "; ") {
+		kind, text, _ := strings.Cut(text, " ")
+		duration, schedule, _ := strings.Cut(text, " ")
+		d, err := time.ParseDuration(duration)
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		w.windows = append(w.windows, window(w.t, kind == "deny", schedule, d))
+	}
+	return w.do("restart")
 }
 
 func failure(err error) string {
@@ -382,62 +405,3 @@ func (w *world) problems() string {
 	}
 	return b.String()
 }
-
-// fakeRepository is a branch whose commits are given by the scenario.
-type fakeRepository struct {
-	steps []reconciler.Step
-	trees map[string]manifests.Tree
-	err   error // of the next poll
-}
-
-func (r *fakeRepository) Poll(context.Context) (string, error) {
-	if err := r.err; err != nil {
-		r.err = nil
-		return "", err
-	}
-	if len(r.steps) == 0 {
-		return "", errors.New("empty repository")
-	}
-	return r.steps[len(r.steps)-1].Hash, nil
-}
-
-// Steps are those after the last time that the branch was at from. The first sync is one step.
-func (r *fakeRepository) Steps(_ context.Context, from, _ string) ([]reconciler.Step, error) {
-	if from == "" {
-		s := r.steps[len(r.steps)-1]
-		s.Kind = reconciler.StepFirst
-		return []reconciler.Step{s}, nil
-	}
-	for i, s := range slices.Backward(r.steps[:len(r.steps)-1]) {
-		if s.Hash == from {
-			return r.steps[i+1:], nil
-		}
-	}
-	return nil, fmt.Errorf("no commit %s", from)
-}
-
-// Before goes back through everything that was ever pushed.
-func (r *fakeRepository) Before(_ context.Context, commit string, n int) ([]reconciler.Step, error) {
-	i := slices.IndexFunc(r.steps, func(s reconciler.Step) bool { return s.Hash == commit })
-	if i < 0 {
-		return nil, fmt.Errorf("no commit %s", commit)
-	}
-	out := slices.Clone(r.steps[max(0, i-n) : i+1])
-	slices.Reverse(out)
-	return out, nil
-}
-
-func (r *fakeRepository) Tree(commit string) (manifests.Tree, error) {
-	t, ok := r.trees[commit]
-	if !ok {
-		return nil, fmt.Errorf("no commit %s", commit)
-	}
-	return t, nil
-}
-
-// never is a trigger that stays silent: scenarios look when they say so.
-type never struct{}
-
-func (never) C() <-chan struct{} { return nil }
-func (never) Done(error)         {}
-func (never) NextAt() time.Time  { return time.Time{} }

@@ -3,6 +3,7 @@ package reconciler
 import (
 	"cmp"
 	"slices"
+	"time"
 
 	"github.com/belay-dev/belay/reconciler/engine"
 	"github.com/belay-dev/belay/state"
@@ -16,12 +17,14 @@ type workset struct {
 	waiting map[engine.Key]int64           // key → number of the row that waits for a slot
 	failed  map[string]map[string]struct{} // commit → rows that failed
 	prune   map[engine.Key]struct{}        // objects that wait to be pruned
+	opens   map[engine.Key]time.Time       // objects that wait for a window, and when it opens
 }
 
 func newWorkset() workset {
 	return workset{
 		rolling: map[engine.Key]string{}, waiting: map[engine.Key]int64{},
 		failed: map[string]map[string]struct{}{}, prune: map[engine.Key]struct{}{},
+		opens: map[engine.Key]time.Time{},
 	}
 }
 
@@ -69,6 +72,18 @@ func (w *workset) note(r state.Row) {
 		if len(f) == 0 {
 			delete(w.failed, r.Commit)
 		}
+	}
+}
+
+// hold remembers that an object waits for its prune, or for a window; nothing is held: it does not.
+func (w *workset) hold(k engine.Key, held Withheld) {
+	delete(w.prune, k)
+	delete(w.opens, k)
+	if !held.Until.IsZero() {
+		w.opens[k] = held.Until
+	}
+	if held.Reason == ReasonPruneWaits && !pruneForever[held.Detail] {
+		w.prune[k] = struct{}{}
 	}
 }
 

@@ -43,6 +43,7 @@ type Row struct {
 	Open         bool    `json:"open,omitempty"` // the outcome is not final
 	Reason       string  `json:"reason,omitempty"`
 	Message      string  `json:"message,omitempty"`
+	Override     string  `json:"override,omitempty"`     // why a person let it through although something else stopped it
 	SupersededBy string  `json:"supersededBy,omitempty"` // row ID
 	RolledBackBy string  `json:"rolledBackBy,omitempty"` // row ID
 
