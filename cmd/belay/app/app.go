@@ -190,13 +190,13 @@ func (a *App) wire(store *state.Store) parts {
 			})
 		}
 		src := reconciler.Source{
-			Name: s.Name, URL: s.URL, Branch: s.Branch, Repository: r, Import: s.Import,
+			Name: s.Name, URL: s.URL, Branch: s.Branch, Repository: r, Windows: windowsOf(s.Windows), Import: s.Import,
 			Trigger: &ticker{Trigger: t, interval: s.Interval, now: a.now, log: a.log.With().Str("source", s.Name).Logger()},
 		}
 		var apps []manifests.App
 		for _, app := range s.Apps {
 			apps = append(apps, manifests.App{Source: s.Name, Name: app.Name, Path: app.Path, Namespace: app.Namespace})
-			src.Apps = append(src.Apps, reconciler.App{Name: app.Name, Path: app.Path, Prune: app.Prune})
+			src.Apps = append(src.Apps, reconciler.App{Name: app.Name, Path: app.Path, Prune: app.Prune, Windows: windowsOf(app.Windows)})
 		}
 		src.Cache = manifests.NewCache(apps, manifests.Options{Blobs: newBlobs(filepath.Join(a.dir, "cache"))})
 		o.Sources = append(o.Sources, src)

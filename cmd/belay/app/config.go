@@ -34,10 +34,12 @@ type SourceConfig struct {
 	Branch   string        `yaml:"branch"`
 	Interval time.Duration `yaml:"interval"`
 	// Schedule says when to look, instead of Interval; empty: by Interval.
-	Schedule string      `yaml:"schedule"`
-	Auth     Auth        `yaml:"auth"`
-	Verify   Verify      `yaml:"verify"`
-	Apps     []AppConfig `yaml:"apps"`
+	Schedule string `yaml:"schedule"`
+	// Windows say when changes of any app may begin.
+	Windows []WindowConfig `yaml:"windows"`
+	Auth    Auth           `yaml:"auth"`
+	Verify  Verify         `yaml:"verify"`
+	Apps    []AppConfig    `yaml:"apps"`
 	// Import bounds how many commits before the first sync are put into the history; 0: none.
 	Import int `yaml:"import"`
 }
@@ -82,6 +84,8 @@ type AppConfig struct {
 	Namespace string `yaml:"namespace"`
 	// Prune deletes an object when its manifest is gone.
 	Prune bool `yaml:"prune"`
+	// Windows say when changes may begin; those of the source must let them too.
+	Windows []WindowConfig `yaml:"windows"`
 }
 
 // Runtime names what runs the pods.

@@ -130,7 +130,7 @@ func rowOf(r state.Row) control.Row {
 		Namespace: r.Namespace, Name: r.Name, ID: r.ID, Revision: r.Revision, Commit: r.Commit, Author: r.Author,
 		CommittedAt: utc(r.CommittedAt), Subject: r.Subject, ChangeCause: r.ChangeCause, Outcome: string(r.Outcome), Reason: r.Reason,
 		SupersededBy: r.SupersededBy, RolledBackBy: r.RolledBackBy, ReplicaSet: r.ReplicaSet, StartedAt: utc(r.StartedAt),
-		EndedAt: utc(r.EndedAt), Images: list(r.Images),
+		EndedAt: utc(r.EndedAt), Images: list(r.Images), Message: r.Message, Override: r.Override,
 	}
 }
 

@@ -69,7 +69,7 @@ func (o *operator) Sync(ctx context.Context, r control.SyncRequest, moved func(c
 	}
 	out := control.SyncResult{Sources: []control.SyncedSource{}, Rows: []control.Row{}, Ended: true, OK: true}
 	for _, name := range names {
-		err := o.loop.Sync(ctx, name, reconciler.SyncOptions{Prune: r.Prune, AcceptRender: r.AcceptRender})
+		err := o.loop.Sync(ctx, name, reconciler.SyncOptions{Prune: r.Prune, AcceptRender: r.AcceptRender, OverrideWindow: r.OverrideWindow})
 		if ctx.Err() != nil {
 			return control.SyncResult{}, ctx.Err()
 		}

@@ -42,7 +42,7 @@ func (r *reader) Status(context.Context) (control.Status, error) {
 		src.Error, src.Hint = texts(s.Err)
 		out.Sources = append(out.Sources, src)
 		for _, a := range s.Apps {
-			out.Apps = append(out.Apps, control.App{Source: s.Name, Name: a.Name, Path: a.Path, Commit: a.Commit, Stale: a.Stale})
+			out.Apps = append(out.Apps, control.App{Source: s.Name, Name: a.Name, Path: a.Path, Commit: a.Commit, Stale: a.Stale, Closed: closed(a.Opening)})
 		}
 		if s.Suspended {
 			out.Deployments = append(out.Deployments, r.found.deployments(s.Name)...)
@@ -67,6 +67,14 @@ func shown(ds []control.Deployment, k state.Key) bool {
 	return slices.ContainsFunc(ds, func(d control.Deployment) bool {
 		return d.Reason == reasonFound && d.Namespace == k.Namespace && d.Name == k.Name
 	})
+}
+
+// closed shows a window that keeps changes of an app from beginning; nil: none does.
+func closed(o reconciler.Opening) *control.Closed {
+	if !o.Closed {
+		return nil
+	}
+	return &control.Closed{By: o.By, Until: utc(o.Until)}
 }
 
 // texts splits an error into what it says and its hint.

@@ -82,13 +82,15 @@ func (v *validator) source(at string, s SourceConfig) {
 	if len(s.Apps) == 0 {
 		v.add(at+".apps", "none: a source needs at least one")
 	}
-	names, paths := map[string]string{}, map[AppConfig]string{}
+	v.windows(at, s.Windows)
+	names, paths := map[string]string{}, map[[2]string]string{}
 	for i, a := range s.Apps {
 		at := fmt.Sprintf("%s.apps[%d]", at, i)
 		v.name(at+".name", a.Name, names)
 		v.path(at+".path", a.Path)
 		v.label(at+".namespace", a.Namespace)
-		where := AppConfig{Path: a.Path, Namespace: a.Namespace}
+		v.windows(at, a.Windows)
+		where := [2]string{a.Path, a.Namespace}
 		if first, taken := paths[where]; taken {
 			v.add(at+".path", "same path and namespace as %s", first)
 		} else {

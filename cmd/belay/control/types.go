@@ -35,6 +35,14 @@ type App struct {
 	Path   string `json:"path"`
 	Commit string `json:"commit,omitempty"`
 	Stale  bool   `json:"stale,omitempty"`
+	// Closed is the window that keeps changes from beginning now.
+	Closed *Closed `json:"closed,omitempty"`
+}
+
+// Closed is a window during which no change begins; without Until nobody knows when it ends.
+type Closed struct {
+	By    string    `json:"by"`
+	Until time.Time `json:"until,omitzero"`
 }
 
 // Health sums a Deployment up in one word of the field.
@@ -102,6 +110,8 @@ type Row struct {
 	ChangeCause  string    `json:"changeCause,omitempty"`
 	Outcome      string    `json:"outcome"`
 	Reason       string    `json:"reason,omitempty"`
+	Message      string    `json:"message,omitempty"`
+	Override     string    `json:"override,omitempty"` // why a person let it through a closed window
 	SupersededBy string    `json:"supersededBy,omitempty"`
 	RolledBackBy string    `json:"rolledBackBy,omitempty"`
 	ReplicaSet   string    `json:"replicaSet,omitempty"`
@@ -180,6 +190,8 @@ type SyncRequest struct {
 	Wait         bool   `json:"wait,omitempty"`
 	Prune        bool   `json:"prune,omitempty"`
 	AcceptRender bool   `json:"acceptRender,omitempty"`
+	// OverrideWindow says why changes may begin although a window is closed; it is kept with them.
+	OverrideWindow string `json:"overrideWindow,omitempty"`
 }
 
 // SyncResult ends a sync. Ended is false when a rollout that it began waits, is held or paused.

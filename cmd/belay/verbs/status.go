@@ -68,6 +68,11 @@ func printStatus(w io.Writer, s control.Status, now time.Time) error {
 			fmt.Fprintf(w, "hint: %s\n", src.Hint)
 		}
 	}
+	for _, a := range s.Apps {
+		if a.Closed != nil {
+			fmt.Fprintf(w, "%s: app %s is %s\n", a.Source, a.Name, closed(*a.Closed))
+		}
+	}
 	if len(s.Deployments) > 0 {
 		fmt.Fprintln(w)
 	}
@@ -108,6 +113,14 @@ func sourceState(s control.Source) string {
 		return "syncing"
 	}
 	return "synced"
+}
+
+// closed says until when, and by what, changes are kept from beginning.
+func closed(c control.Closed) string {
+	if c.Until.IsZero() {
+		return "closed by " + c.By
+	}
+	return fmt.Sprintf("closed until %s by %s", c.Until.Format(time.RFC3339), c.By)
 }
 
 // note says what else is to know of a Deployment.

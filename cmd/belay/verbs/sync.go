@@ -15,6 +15,8 @@ import (
 func (e *env) sync() *cobra.Command {
 	var r control.SyncRequest
 	var timeout time.Duration
+	var override bool
+	var why string
 	cmd := &cobra.Command{
 		Use:   "sync [SOURCE]",
 		Short: "Look at a source now, and wait for what it changes",
@@ -26,6 +28,10 @@ func (e *env) sync() *cobra.Command {
 			if len(args) == 1 {
 				r.Source = args[0]
 			}
+			if override != (why != "") {
+				return UsageError(cmd.CommandPath(), errors.New("--override-window and --message go together: say why"))
+			}
+			r.OverrideWindow = why
 			ctx := cmd.Context()
 			if timeout > 0 {
 				var cancel context.CancelFunc
@@ -52,6 +58,8 @@ func (e *env) sync() *cobra.Command {
 	cmd.Flags().DurationVar(&timeout, "timeout", 0, "give up waiting after this long (default never)")
 	cmd.Flags().BoolVar(&r.Prune, "prune", false, "delete what waits to be pruned")
 	cmd.Flags().BoolVar(&r.AcceptRender, "accept-render", false, "roll out templates that the same commit now renders differently")
+	cmd.Flags().BoolVar(&override, "override-window", false, "let changes begin in a closed window, and those of a failing commit; needs -m")
+	cmd.Flags().StringVarP(&why, "message", "m", "", "why; kept in the history")
 	return cmd
 }
 
