@@ -38,6 +38,7 @@ type SourceConfig struct {
 	// Windows say when changes of any app may begin.
 	Windows []WindowConfig `yaml:"windows"`
 	Auth    Auth           `yaml:"auth"`
+	Push    Auth           `yaml:"push"` // shown instead of Auth to push rollbacks; nothing is pushed yet
 	Verify  Verify         `yaml:"verify"`
 	Apps    []AppConfig    `yaml:"apps"`
 	// Import bounds how many commits before the first sync are put into the history; 0: none.
@@ -192,9 +193,11 @@ func LoadConfig(file string) (Config, error) {
 		if url := c.Sources[i].URL; isLocalPath(url) && !filepath.IsAbs(url) {
 			c.Sources[i].URL = filepath.Join(dir, url)
 		}
-		for _, file := range c.Sources[i].Auth.files() {
-			if *file != "" && !filepath.IsAbs(*file) {
-				*file = filepath.Join(dir, *file)
+		for _, auth := range []*Auth{&c.Sources[i].Auth, &c.Sources[i].Push} {
+			for _, file := range auth.files() {
+				if *file != "" && !filepath.IsAbs(*file) {
+					*file = filepath.Join(dir, *file)
+				}
 			}
 		}
 	}

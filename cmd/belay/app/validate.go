@@ -62,7 +62,10 @@ func (v *validator) hint(hint string) { v.problems[len(v.problems)-1].Hint = hin
 func (v *validator) source(at string, s SourceConfig) {
 	v.url(at+".url", s.URL)
 	v.branch(at+".branch", s.Branch)
-	v.auth(at, s)
+	v.auth(at+".auth", s.URL, s.Auth)
+	if s.Push != (Auth{}) {
+		v.auth(at+".push", s.URL, s.Push)
+	}
 	if s.Interval < minInterval {
 		v.add(at+".interval", "must be at least %s", minInterval)
 	}

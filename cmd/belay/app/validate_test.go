@@ -1,6 +1,9 @@
 package app
 
 import (
+	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 )
@@ -123,9 +126,55 @@ func TestAuth(t *testing.T) {
 		{"https://git.example.com/x", Auth{Proxy: "http://u:p@proxy:1"}, "s.auth.proxy: has credentials inside"},
 	} {
 		var v validator
-		v.auth("s", SourceConfig{URL: tt.url, Auth: tt.auth})
+		v.auth("s.auth", tt.url, tt.auth)
 		if got := (&InvalidError{Problems: v.problems}).Error(); got != tt.want {
 			t.Errorf("%s %+v: got %q, want %q", tt.url, tt.auth, got, tt.want)
 		}
+	}
+}
+
+// What is kept for pushing is held to the same rules, and needs nothing when it is not there.
+func TestPush(t *testing.T) {
+	t.Parallel()
+	parse := func(url, push string) (Config, error) {
+		auth := ""
+		if strings.HasPrefix(url, "ssh") {
+			auth = "\n  auth: {keyFile: k, knownHostsFile: h}"
+		}
+		return parseConfig("f", []byte("sources:\n- name: shop\n  url: "+url+auth+"\n  apps: [{name: shop}]\n"+push))
+	}
+	for _, tt := range []struct{ url, push, want string }{
+		{"https://h/x", "", ""},
+		{"https://h/x", "  push: {}", ""},
+		{"https://h/x", "  push: {user: bot, tokenFile: t, caFile: c, proxy: 'http://p:1'}", ""},
+		{"ssh://h/x", "", ""},
+		{"ssh://h/x", "  push: {keyFile: k, knownHostsFile: h, passphraseFile: p}", ""},
+		{"ssh://h/x", "  push: {keyFile: k}", "f:6: sources[0].push.knownHostsFile: required: ssh hosts are never trusted unseen"},
+		{"ssh://h/x", "  push: {knownHostsFile: h}", "f:6: sources[0].push.keyFile: required: the private key for ssh"},
+		{"ssh://h/x", "  push: {keyFile: k, knownHostsFile: h, tokenFile: t}", "f:6: sources[0].push.tokenFile: is for http and https addresses alone"},
+		{"/srv/x", "  push: {tokenFile: t}", "f:5: sources[0].push.tokenFile: is for http and https addresses alone"},
+		{"http://h/x", "  push: {tokenFile: t}", "f:5: sources[0].push.tokenFile: would be sent unencrypted over http"},
+		{"https://h/x", "  push: {proxy: 'http://u:p@p:1'}", "f:5: sources[0].push.proxy: has credentials inside"},
+		{"https://h/x", "  push: {token: t}", "f:5: sources[0].push.token: unknown key"},
+		{"https://h/x", "  push: yes", "f:5: sources[0].push: want keys and values, not \"yes\""},
+	} {
+		_, err := parse(tt.url, tt.push)
+		if got := fmt.Sprint(err); err == nil && tt.want != "" || err != nil && (tt.want == "" || got != tt.want) {
+			t.Errorf("%s %s: %v, want %q", tt.url, tt.push, err, tt.want)
+		}
+	}
+	dir := t.TempDir()
+	file := filepath.Join(dir, "belay.yaml")
+	text := "sources: [{name: shop, url: 'https://h/x', auth: {tokenFile: read}, push: {tokenFile: write, caFile: /ca}, apps: [{name: shop}]}]"
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	c, err := LoadConfig(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := c.Sources[0]
+	if want := (Auth{TokenFile: filepath.Join(dir, "write"), CAFile: "/ca"}); s.Push != want || s.Auth != (Auth{TokenFile: filepath.Join(dir, "read")}) {
+		t.Errorf("push %+v, want %+v; auth %+v", s.Push, want, s.Auth)
 	}
 }
