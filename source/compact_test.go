@@ -6,6 +6,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"testing"
+	"time"
 )
 
 func TestPacksStayBounded(t *testing.T) {
@@ -103,59 +104,97 @@ func size(t *testing.T, dir string) (n int64) {
 	return n
 }
 
-// killEnv makes the test binary a mirror that polls until it is killed.
+// killEnv makes the test binary a mirror that polls once, or is killed.
 const killEnv = "BELAY_TEST_POLL"
+
+// killPoints are the moments of a fetch at which it is killed; before is what lay in the directory of packs.
+var killPoints = []func(dir string, before int) bool{
+	func(dir string, _ int) bool { return len(glob(dir, "tmp_pack_*")) > 0 },
+	func(dir string, _ int) bool { return largest(glob(dir, "tmp_pack_*")) > 0 },
+	func(dir string, _ int) bool { return largest(glob(dir, "tmp_pack_*")) > 100_000 },
+	func(dir string, _ int) bool { return largest(glob(dir, "tmp_pack_*")) > 300_000 }, // all of it
+	func(dir string, _ int) bool { return len(glob(dir, "tmp_idx_*")) > 0 },
+	func(dir string, before int) bool { return len(glob(dir, "pack-*.idx")) > before },
+	func(dir string, before int) bool { return len(glob(dir, "pack-*.pack")) > before },
+	func(dir string, _ int) bool { return len(glob(dir, "../../refs/heads/tmp_*")) > 0 },
+}
+
+func glob(dir, pattern string) []string {
+	found, _ := filepath.Glob(filepath.Join(dir, "objects", "pack", pattern)) // the pattern is well-formed
+	return found
+}
+
+func largest(paths []string) (n int64) {
+	for _, p := range paths {
+		if info, err := os.Stat(p); err == nil {
+			n = max(n, info.Size())
+		}
+	}
+	return n
+}
 
 // A mirror killed at many points of a fetch needs no help afterwards.
 func TestKilledAmidAFetch(t *testing.T) {
 	if dir := os.Getenv(killEnv); dir != "" {
-		m := openMirror(t, Config{Name: "x", URL: os.Getenv(killEnv + "_URL"), Branch: "main", Dir: dir})
-		poll(t, m)
+		poll(t, openMirror(t, Config{
+			Name: "x", URL: os.Getenv(killEnv + "_URL"), Branch: "main", Dir: dir,
+			Auth: Auth{KeyFile: os.Getenv(killEnv + "_KEY"), KnownHostsFile: os.Getenv(killEnv + "_HOSTS")},
+		}))
 		return
 	}
 	t.Parallel()
-	r := newRepo(t)
-	old := r.commit("main", "start", map[string]string{"f": "0", "big": noise(200_000)})
-	w := serveHTTP(t, r)
-	for way, url := range map[string]string{"path": r.dir, "http": w.URL + "/remote.git"} {
-		cfg := r.config()
-		cfg.URL, cfg.Dir = url, filepath.Join(t.TempDir(), "mirror")
-		at := Hash(r.git("", "rev-parse", "main"))
-		killed := 0
-		for i := range 8 {
-			files := map[string]string{"f": fmt.Sprint(i), "big": noise(200_000 + i)}
-			at = r.commit("main", fmt.Sprint("c", i), files)
-			cmd := exec.Command(os.Args[0], "-test.run", "^TestKilledAmidAFetch$")
-			cmd.Env = append(os.Environ(), killEnv+"="+cfg.Dir, killEnv+"_URL="+cfg.URL)
-			if err := cmd.Start(); err != nil {
-				t.Fatal(err)
-			}
-			// Wait until so many files lie there, then kill: each round ends at another point.
-			for n := 0; n < 1+i%6; {
-				found, _ := filepath.Glob(filepath.Join(cfg.Dir, "objects", "pack", "*"))
-				if n = len(found) - i; exited(cmd) {
-					break
+	for _, way := range []int{0, 1, 3} {
+		tr := transports[way]
+		t.Run(tr.name, func(t *testing.T) {
+			r := newRepo(t)
+			old := r.commit("main", "start", map[string]string{"f": "0", "big": noise(400_000)})
+			cfg := tr.config(t, r)
+			at, killed := old, 0
+			for i, reached := range killPoints {
+				at = r.commit("main", fmt.Sprint("c", i), map[string]string{"f": fmt.Sprint(i), "big": noise(400_000 + i)[i:]})
+				before := len(glob(cfg.Dir, "pack-*.pack"))
+				cmd := exec.Command(os.Args[0], "-test.run", "^TestKilledAmidAFetch$")
+				cmd.Env = append(os.Environ(), killEnv+"="+cfg.Dir, killEnv+"_URL="+cfg.URL,
+					killEnv+"_KEY="+cfg.Auth.KeyFile, killEnv+"_HOSTS="+cfg.Auth.KnownHostsFile)
+				if err := cmd.Start(); err != nil {
+					t.Fatal(err)
 				}
+				tick := time.NewTicker(200 * time.Microsecond)
+				for !reached(cfg.Dir, before) && !exited(cmd) {
+					<-tick.C
+				}
+				tick.Stop()
+				_ = cmd.Process.Kill() // it may have ended
+				if cmd.Wait() != nil {
+					killed++
+				}
+				// What a killed one left is served, or not: never half.
+				m := openMirror(t, cfg)
+				if head := m.Head().Commit; head != "" {
+					if _, err := readAll(snapshot(t, m), head); err != nil {
+						t.Errorf("after kill %d: %v", i, err)
+					}
+				}
+				m.Close()
 			}
-			_ = cmd.Process.Kill()
-			if cmd.Wait() != nil {
-				killed++
+			m := openMirror(t, cfg)
+			defer m.Close()
+			if head := poll(t, m); head.Commit != at {
+				t.Fatalf("head %+v, want %s", head, at)
 			}
-		}
-		m := openMirror(t, cfg)
-		if head := poll(t, m); head.Commit != at {
-			t.Fatalf("%s: head %+v, want %s", way, head, at)
-		}
-		s := snapshot(t, m)
-		if files, err := readAll(s, at); err != nil || files["f"] != "7" {
-			t.Errorf("%s: %v", way, err)
-		}
-		if list := steps(t, s, old, at, 0); len(list) < 8 {
-			t.Errorf("%s: %d steps", way, len(list))
-		}
-		fsck(t, cfg.Dir)
-		t.Logf("%s: killed %d of 8", way, killed)
-		m.Close()
+			s := snapshot(t, m)
+			if files, err := readAll(s, at); err != nil || files["f"] != fmt.Sprint(len(killPoints)-1) {
+				t.Error(err)
+			}
+			if list := steps(t, s, old, at, 0); len(list) != len(killPoints) {
+				t.Errorf("%d steps", len(list))
+			}
+			fsck(t, cfg.Dir)
+			if _, err := os.Stat(cfg.Dir + ".bad"); err == nil {
+				t.Error("a mirror was set aside")
+			}
+			t.Logf("killed %d of %d", killed, len(killPoints))
+		})
 	}
 }
 

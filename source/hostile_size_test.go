@@ -52,9 +52,6 @@ func (w *webServer) leaveOut(t *testing.T, r *repo, head Hash, object string) fu
 	}
 }
 
-// hugeZeros is the name of a blob of 1 GB of zeros.
-const hugeZeros = "4fce05a4e4ed8cefef2d99f32c519b2fd7841b74"
-
 // zeroStream is what zlib makes of n MB of zeros, made by writing what it makes of one again and again.
 func zeroStream(megabytes int) []byte {
 	var one bytes.Buffer
@@ -81,11 +78,11 @@ func zeroStream(megabytes int) []byte {
 	return out.Bytes()
 }
 
-// A file of 1 GB in the history, and in the head, costs no memory as long as nobody asks for it, and asking is refused.
+// A file of 1 GB, in the history and in the head, costs no memory as long as nobody asks for it, and asking is refused.
 func TestHugeBlobIsNotLoaded(t *testing.T) {
 	r := newRepo(t)
 	p := &packMaker{}
-	p.raw(plumbing.BlobObject, 1<<30, zeroStream(1024))
+	p.raw(plumbing.BlobObject, hugeMegabytes<<20, zeroStream(hugeMegabytes))
 	pack := p.done()
 	name := filepath.Join(r.dir, "objects", "pack", "pack-"+strings.Repeat("0", 40))
 	write(t, name+".pack", string(pack))
