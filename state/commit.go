@@ -161,7 +161,7 @@ func (t *transaction) get(info *kindInfo, w *Write) (Object, error) {
 	if w.object != nil {
 		uid, version = w.object.GetUID(), w.object.GetResourceVersion()
 	}
-	if uid != "" && uid != stored.GetUID() {
+	if uid != "" && uid != stored.GetUID() && w.op != opPlace {
 		return nil, apierrors.NewConflict(info.groupResource(), w.key.Name, fmt.Errorf(
 			"the UID in the precondition (%s) does not match the UID in record (%s). "+
 				"The object might have been deleted and then recreated", uid, stored.GetUID()))
