@@ -6,7 +6,6 @@ import (
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
-	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 )
@@ -29,26 +28,21 @@ func (s Step) String() string {
 		s.From, s.To, s.OldReady, s.OldTotal, s.NewReady, s.NewTotal)
 }
 
-// Forecast returns the steps a rollout of template at the given size would take, by Plan on a made-up world in which
-// every new pod becomes ready and every removed one is gone at once. A nil template or negative replicas keep the
-// Deployment's own. The inputs are not edited. A paused Deployment is shown as if it were resumed. No steps: nothing
-// would change its size.
-func Forecast(d *appsv1.Deployment, replicaSets []*appsv1.ReplicaSet, template *corev1.PodTemplateSpec, replicas int32) []Step {
-	f := forecast{d: d.DeepCopy(), now: d.CreationTimestamp.Add(time.Hour)}
+// Forecast returns the steps in which the rollout of d would go, by Plan on a made-up world in which every pod of the
+// new ReplicaSet becomes ready, one of an old ReplicaSet if all it has now are, and every removed one is gone at once. d is the Deployment as it would be written: its identity and
+// status are those of the stored one. The inputs are not edited. A paused Deployment is shown as if it were resumed.
+// No steps: nothing would change its size.
+func Forecast(d *appsv1.Deployment, replicaSets []*appsv1.ReplicaSet) []Step {
+	f := forecast{d: d.DeepCopy(), healthy: map[types.UID]bool{}, now: d.CreationTimestamp.Add(time.Hour)}
 	for _, rs := range replicaSets {
 		if metav1.IsControlledBy(rs, d) {
 			f.sets = append(f.sets, rs.DeepCopy())
+			f.healthy[rs.UID] = rs.Status.Replicas > 0 && rs.Status.AvailableReplicas == rs.Status.Replicas
 		}
 		f.now = later(f.now, rs.CreationTimestamp.Time)
 	}
 	for _, c := range d.Status.Conditions {
 		f.now = later(f.now, c.LastUpdateTime.Time)
-	}
-	if template != nil {
-		f.d.Spec.Template = *template.DeepCopy()
-	}
-	if replicas >= 0 {
-		f.d.Spec.Replicas = &replicas
 	}
 	f.d.Spec.Paused = false
 	f.d.Generation++
@@ -73,11 +67,12 @@ func later(a, b time.Time) time.Time {
 
 // forecast is a world of one Deployment in which only sizes and counters exist.
 type forecast struct {
-	d     *appsv1.Deployment
-	sets  []*appsv1.ReplicaSet
-	now   time.Time
-	made  int
-	steps []Step
+	d       *appsv1.Deployment
+	sets    []*appsv1.ReplicaSet
+	healthy map[types.UID]bool // all pods of the ReplicaSet were available at the start
+	now     time.Time
+	made    int
+	steps   []Step
 }
 
 // sync does one Plan and reports whether it changed anything.
@@ -175,20 +170,22 @@ func (f *forecast) fillUp() bool {
 	return changed
 }
 
-// becomeReady makes every pod of the new ReplicaSet ready and available, and time pass.
+// becomeReady makes every pod ready and available of which that is expected, and time pass.
 func (f *forecast) becomeReady() bool {
 	current := currentOf(f.d, f.sets)
+	changed := false
 	for i, before := range f.sets {
-		if before != current || before.Status.AvailableReplicas == before.Status.Replicas {
+		if before != current && !f.healthy[before.UID] || before.Status.AvailableReplicas == before.Status.Replicas {
 			continue
 		}
 		rs := *before
 		rs.Status.ReadyReplicas, rs.Status.AvailableReplicas = rs.Status.Replicas, rs.Status.Replicas
-		f.sets[i] = &rs
-		f.now = f.now.Add(time.Second)
-		return true
+		f.sets[i], changed = &rs, true
 	}
-	return false
+	if changed {
+		f.now = f.now.Add(time.Second)
+	}
+	return changed
 }
 
 // FormatSteps prints a forecast, one step a line.

@@ -128,11 +128,13 @@ func TestForecast(t *testing.T) {
 			t.Parallel()
 			after(t, strings.Split(tt.verbs, "; "), func(store *state.Store) {
 				d, sets := rolloutOf(store)
-				template := d.Spec.Template.DeepCopy()
-				template.Spec.Containers[0].Image = tt.image
-				steps := rollout.Forecast(d, sets, template, tt.replicas)
-				got := rollout.FormatSteps(steps)
-				names := map[string]string{"web-" + rollout.Hash(template, nil): tt.image}
+				d = d.DeepCopy()
+				d.Spec.Template.Spec.Containers[0].Image = tt.image
+				if tt.replicas >= 0 {
+					d.Spec.Replicas = &tt.replicas
+				}
+				got := rollout.FormatSteps(rollout.Forecast(d, sets))
+				names := map[string]string{"web-" + rollout.Hash(&d.Spec.Template, nil): tt.image}
 				for _, rs := range sets {
 					names[rs.Name] = rs.Spec.Template.Spec.Containers[0].Image
 				}

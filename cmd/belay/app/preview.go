@@ -1,6 +1,7 @@
 package app
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net/http"
@@ -139,42 +140,43 @@ func (r *reader) Plan(ctx context.Context, q control.PlanQuery) (control.Forecas
 	if !ok {
 		return control.Forecast{}, &control.Error{Status: http.StatusNotFound, Message: fmt.Sprintf("Deployment %s/%s does not run", ns, q.Name)}
 	}
-	template, replicas, err := asked(ctx, d, q)
+	want, err := asked(ctx, d, q)
 	if err != nil {
 		return control.Forecast{}, err
 	}
-	steps := rollout.Forecast(d, state.OwnedBy[*appsv1.ReplicaSet](r.store, d.UID), template, replicas)
-	out := control.Forecast{Namespace: ns, Name: q.Name, Steps: []string{}}
+	steps := rollout.Forecast(want, state.OwnedBy[*appsv1.ReplicaSet](r.store, d.UID))
+	out := control.Forecast{Namespace: ns, Name: q.Name, Paused: want.Spec.Paused, Steps: []string{}}
 	for _, s := range steps {
 		out.Steps = append(out.Steps, s.String())
 	}
 	return out, nil
 }
 
-// asked is the template and the size that a plan is asked for; nil and -1 keep the Deployment's own.
-func asked(ctx context.Context, d *appsv1.Deployment, q control.PlanQuery) (*corev1.PodTemplateSpec, int32, error) {
-	template, replicas := d.Spec.Template.DeepCopy(), int32(-1)
+// asked is the Deployment as a plan's query would have it.
+func asked(ctx context.Context, d *appsv1.Deployment, q control.PlanQuery) (*appsv1.Deployment, error) {
+	want := d.DeepCopy()
 	if q.Manifest != "" {
-		want, err := manifestOf(ctx, d, q.Manifest)
-		if err != nil {
-			return nil, 0, err
+		var err error
+		if want, err = manifestOf(ctx, d, q); err != nil {
+			return nil, err
 		}
-		template, replicas = &want.Spec.Template, *want.Spec.Replicas
 	}
+	template := &want.Spec.Template
 	for container, image := range q.Images {
 		if !setImage(template, container, image) {
-			return nil, 0, &control.Error{
+			return nil, &control.Error{
 				Status: http.StatusBadRequest, Message: fmt.Sprintf("unable to find container named %q", container),
 				HintText: "containers: " + strings.Join(containers(template), ", "),
 			}
 		}
 	}
 	if q.Replicas != nil {
-		if replicas = *q.Replicas; replicas < 0 {
-			return nil, 0, &control.Error{Status: http.StatusBadRequest, Message: "replicas must not be negative"}
+		if *q.Replicas < 0 {
+			return nil, &control.Error{Status: http.StatusBadRequest, Message: "replicas must not be negative"}
 		}
+		want.Spec.Replicas = q.Replicas
 	}
-	return template, replicas, nil
+	return want, nil
 }
 
 func setImage(t *corev1.PodTemplateSpec, container, image string) bool {
@@ -199,10 +201,10 @@ func containers(t *corev1.PodTemplateSpec) []string {
 	return out
 }
 
-// manifestOf reads a Deployment's manifest as a commit's would be read.
-func manifestOf(ctx context.Context, d *appsv1.Deployment, text string) (*appsv1.Deployment, error) {
+// manifestOf reads a Deployment's manifest as a commit's would be read, and makes of it what a sync would.
+func manifestOf(ctx context.Context, d *appsv1.Deployment, q control.PlanQuery) (*appsv1.Deployment, error) {
 	const file = "manifest.yaml"
-	fsys, err := txtar.FS(&txtar.Archive{Files: []txtar.File{{Name: file, Data: []byte(text)}}})
+	fsys, err := txtar.FS(&txtar.Archive{Files: []txtar.File{{Name: file, Data: []byte(q.Manifest)}}})
 	if err != nil {
 		return nil, fmt.Errorf("read the manifest: %w", err)
 	}
@@ -211,13 +213,32 @@ func manifestOf(ctx context.Context, d *appsv1.Deployment, text string) (*appsv1
 	if err != nil {
 		return nil, fmt.Errorf("read the manifest: %w", err)
 	}
-	for _, p := range up.Problems {
-		if p.Reason.Blocks() {
-			return nil, &control.Error{Status: http.StatusBadRequest, Message: p.String()}
+	refused := func(problems []manifests.Problem) error {
+		var lines []string
+		for _, p := range problems {
+			if p.Reason.Blocks() {
+				p.File = cmp.Or(q.File, file)
+				lines = append(lines, p.String())
+			}
 		}
+		if len(lines) == 0 {
+			return nil
+		}
+		return &control.Error{Status: http.StatusBadRequest, Message: strings.Join(lines, "\n")}
 	}
-	if o, ok := cache.Object(manifests.ID{Kind: string(state.KindDeployment), Namespace: d.Namespace, Name: d.Name}); ok {
-		return o.Object.(*appsv1.Deployment), nil
+	if err := refused(up.Problems); err != nil {
+		return nil, err
 	}
-	return nil, &control.Error{Status: http.StatusBadRequest, Message: fmt.Sprintf("the manifest has no Deployment %s/%s", d.Namespace, d.Name)}
+	key := state.KeyOf(d)
+	next, ok := cache.Object(manifests.ID{Kind: string(key.Kind), Namespace: d.Namespace, Name: d.Name})
+	if !ok {
+		return nil, &control.Error{Status: http.StatusBadRequest, Message: fmt.Sprintf("the manifest has no Deployment %s/%s", d.Namespace, d.Name)}
+	}
+	want := engine.Merge(d, engine.Change{Key: key, Desired: next.Object, Template: true, KeepReplicas: next.NoReplicas})
+	prev := next
+	prev.Object, next.Object = d, want
+	if err := refused(manifests.ValidateUpdate(prev, next)); err != nil {
+		return nil, err
+	}
+	return want.(*appsv1.Deployment), nil
 }

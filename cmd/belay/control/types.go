@@ -175,12 +175,14 @@ type PlanQuery struct {
 	Images    map[string]string `json:"images,omitempty"`
 	Replicas  *int32            `json:"replicas,omitempty"`
 	Manifest  string            `json:"manifest,omitempty"` // YAML of the Deployment
+	File      string            `json:"file,omitempty"`     // what to call the manifest in an error
 }
 
 // Forecast is a rollout step by step.
 type Forecast struct {
 	Namespace string   `json:"namespace"`
 	Name      string   `json:"name"`
+	Paused    bool     `json:"paused,omitempty"` // the steps come when it is resumed
 	Steps     []string `json:"steps"`
 }
 

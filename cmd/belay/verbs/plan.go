@@ -45,7 +45,7 @@ func (e *env) plan() *cobra.Command {
 				if err != nil {
 					return fmt.Errorf("read the manifest: %w", err)
 				}
-				q.Manifest = string(b)
+				q.Manifest, q.File = string(b), file
 			}
 			if len(images) == 0 && q.Replicas == nil && file == "" {
 				return UsageError(cmd.CommandPath(), fmt.Errorf("say what changes: --image, --replicas or -f"))
@@ -69,6 +69,11 @@ func printForecast(w io.Writer, f control.Forecast) error {
 	if len(f.Steps) == 0 {
 		_, err := fmt.Fprintln(w, "nothing would change")
 		return err
+	}
+	if f.Paused {
+		if _, err := fmt.Fprintln(w, "paused: nothing moves until it is resumed, then"); err != nil {
+			return err
+		}
 	}
 	for _, s := range f.Steps {
 		if _, err := fmt.Fprintln(w, s); err != nil {
