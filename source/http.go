@@ -232,7 +232,7 @@ func (h *httpCarrier) statusError(r *http.Response) error {
 	case code == http.StatusUnauthorized:
 		e.Kind, e.Hint = KindAuth, hintAuth
 		if h.auth.TokenFile == "" {
-			e.Hint = "the repository needs credentials: set tokenFile"
+			e.Hint = "the repository needs credentials: set tokenFile, or --token-file"
 		}
 	case code == http.StatusTooManyRequests,
 		code == http.StatusForbidden && (e.RetryAfter > 0 || r.Header.Get("X-RateLimit-Remaining") == "0"):
