@@ -120,9 +120,9 @@ var normalizers = []struct {
 	to string
 }{
 	{regexp.MustCompile(`/[^ "']*/(script-[a-z0-9_]+|belay-demo-\d+|readme\d*)`), "DIR"},
+	{regexp.MustCompile(`\b[0-9a-f]{7,40}\b`), "HASH"},
 	{regexp.MustCompile(`\b(\d+[smhd])+ ago\b`), "AGO"},
 	{regexp.MustCompile(`(\s)(\d+[smhd])+(\s|$)`), "${1}AGE${3}"},
-	{regexp.MustCompile(`\b[0-9a-f]{7,40}\b`), "HASH"},
 	{regexp.MustCompile(`-[bcdfghjklmnpqrstvwxz2456789]{5,10}-[bcdfghjklmnpqrstvwxz2456789]{5}\b`), "-POD"},
 	{regexp.MustCompile(`ErrImagePull|ImagePullBackOff`), "PULL"},
 	{regexp.MustCompile(`process \d+`), "process PID"},
