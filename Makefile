@@ -5,6 +5,8 @@ LINT     ?= $(GO) run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.
 PKG      ?= ./...
 BENCH    ?= .
 FUZZTIME ?= 30s
+SEEDS    ?= 500
+SEED     ?= 1
 
 .PHONY: help
 help: ## list the targets
@@ -63,6 +65,14 @@ fuzz: ## every fuzz target for FUZZTIME each
 			$(GO) test -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 10x $$(dirname $$file); \
 		done; \
 	done
+
+.PHONY: oracle
+oracle: ## compare SEEDS random rollouts with Kubernetes' own controllers; SEED is the first
+	$(GO) test ./e2e -run TestOracle -count=1 -timeout 60m -v -oracle.seeds=$(SEEDS) -oracle.first=$(SEED)
+
+.PHONY: mutants
+mutants: ## break the formulas of rollouts one by one, and see a test fail for each; takes minutes
+	$(GO) test ./reconciler/rollout -run TestMutants -count=1 -timeout 30m -mutants
 
 .PHONY: deflake
 deflake: ## repeat the tests in random order with the race detector until one fails

@@ -31,6 +31,8 @@ var layers = []layer{
 
 	{"reconciler", []string{"reconciler/...", "manifests", "state"}},
 	{"reconciler/...", []string{"reconciler/...", "manifests", "manifests/edit", "state"}},
+	{"reconciler/owner", nil},
+	{"reconciler/rollout/scenario", []string{"reconciler/controller", "reconciler/rollout", "reconciler/replicaset", "state"}},
 	{"reconciler/node/embedded/shim", nil},
 
 	{"e2e", nil},
@@ -65,7 +67,8 @@ var forbidden = []ban{
 	{[]string{"manifests", "manifests/..."}, []string{"os", "net", "net/http"}, "it does no I/O of its own"},
 	{[]string{"state"}, []string{"net", "net/http"}, "it serves nothing itself"},
 	{[]string{"reconciler", "reconciler/engine", "reconciler/rollback", "reconciler/controller", "reconciler/rollout",
-		"reconciler/replicaset", "reconciler/garbage", "reconciler/event", "reconciler/embedded"},
+		"reconciler/rollout/scenario", "reconciler/replicaset", "reconciler/garbage", "reconciler/owner", "reconciler/event",
+		"reconciler/embedded"},
 		[]string{"os", "net", "net/http"}, "it reaches the world through an Engine only"},
 }
 
