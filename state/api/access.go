@@ -1,0 +1,119 @@
+package api
+
+import (
+	"context"
+	"net/http"
+	"slices"
+	"strings"
+
+	"k8s.io/apiserver/pkg/authentication/authenticator"
+	"k8s.io/apiserver/pkg/authentication/request/bearertoken"
+	"k8s.io/apiserver/pkg/authentication/user"
+	"k8s.io/apiserver/pkg/authorization/authorizer"
+)
+
+// Role is what a token may do.
+type Role string
+
+// The roles, each with what the one before may.
+const (
+	RoleView     Role = "view"     // read everything but Secrets
+	RoleRollback Role = "rollback" // view, and roll back what Git manages
+	RoleEdit     Role = "edit"     // everything
+)
+
+var roles = []Role{RoleView, RoleRollback, RoleEdit}
+
+const (
+	groupPrefix = "belay:"
+	// namespacesKey names the namespaces to which a token is confined.
+	namespacesKey = "belay.dev/namespaces"
+)
+
+// healthPaths answer whoever asks.
+var healthPaths = []string{"/healthz", "/livez", "/readyz"}
+
+// who tells a request's user by its token.
+type who struct{ bearer authenticator.Request }
+
+func newWho(tokens []token) who {
+	return who{bearertoken.New(authenticator.TokenFunc(func(_ context.Context, shown string) (*authenticator.Response, bool, error) {
+		for _, t := range tokens {
+			if t.is(shown) {
+				return &authenticator.Response{User: t.user()}, true, nil
+			}
+		}
+		return nil, false, nil
+	}))}
+}
+
+func (w who) AuthenticateRequest(r *http.Request) (*authenticator.Response, bool, error) {
+	if r.Header.Get("Authorization") == "" && slices.Contains(healthPaths, r.URL.Path) {
+		return &authenticator.Response{User: &user.DefaultInfo{Name: user.Anonymous, Groups: []string{user.AllUnauthenticated}}}, true, nil
+	}
+	return w.bearer.AuthenticateRequest(r)
+}
+
+// access decides what a user may do.
+type access struct{}
+
+func (access) Authorize(_ context.Context, a authorizer.Attributes) (authorizer.Decision, string, error) {
+	if !a.IsResourceRequest() && slices.Contains(healthPaths, a.GetPath()) {
+		return authorizer.DecisionAllow, "", nil
+	}
+	role := roleOf(a.GetUser())
+	if role == "" {
+		return authorizer.DecisionDeny, "no role of belay", nil
+	}
+	if need := needed(a); slices.Index(roles, role) < slices.Index(roles, need) {
+		return authorizer.DecisionDeny, "it takes the role " + string(need), nil
+	}
+	if !confined(a) {
+		return authorizer.DecisionDeny, "the token is for the namespaces " + strings.Join(namespacesOf(a.GetUser()), ", "), nil
+	}
+	return authorizer.DecisionAllow, "", nil
+}
+
+func roleOf(u user.Info) Role {
+	if u == nil {
+		return ""
+	}
+	for _, g := range u.GetGroups() {
+		if role := Role(strings.TrimPrefix(g, groupPrefix)); strings.HasPrefix(g, groupPrefix) && slices.Contains(roles, role) {
+			return role
+		}
+	}
+	return ""
+}
+
+func namespacesOf(u user.Info) []string { return u.GetExtra()[namespacesKey] }
+
+// needed is the least role that may do it.
+func needed(a authorizer.Attributes) Role {
+	read := slices.Contains([]string{"get", "list", "watch", "head", "options"}, a.GetVerb())
+	switch {
+	case !a.IsResourceRequest():
+	case a.GetAPIGroup() == "authorization.k8s.io":
+		return RoleView // what may I do?
+	case a.GetVerb() == "impersonate", a.GetResource() == "secrets":
+		return RoleEdit
+	case a.GetResource() == "pods" && slices.Contains([]string{"exec", "attach", "portforward"}, a.GetSubresource()):
+		return RoleEdit
+	}
+	if read {
+		return RoleView
+	}
+	return RoleEdit
+}
+
+// confined says whether a request stays in the namespaces of its token.
+func confined(a authorizer.Attributes) bool {
+	only := namespacesOf(a.GetUser())
+	if len(only) == 0 || a.GetAPIGroup() == "authorization.k8s.io" {
+		return true
+	}
+	if !a.IsResourceRequest() {
+		return a.IsReadOnly() && !strings.HasPrefix(a.GetPath(), "/belay/")
+	}
+	return slices.Contains(only, a.GetNamespace())
+}

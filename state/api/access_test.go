@@ -1,0 +1,206 @@
+package api
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"k8s.io/apiserver/pkg/authorization/authorizer"
+)
+
+// status asks with the given token, "" for none.
+func (s *served) status(t *testing.T, method, path, token string, body io.Reader, versions ...uint16) (int, error) {
+	t.Helper()
+	config := &tls.Config{InsecureSkipVerify: true}
+	if len(versions) > 0 {
+		config.MaxVersion = versions[0]
+	}
+	transport := &http.Transport{TLSClientConfig: config}
+	defer transport.CloseIdleConnections()
+	req, err := http.NewRequestWithContext(t.Context(), method, s.config.Host+path, body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Content-Type", "application/json")
+	if token != "" {
+		req.Header.Set("Authorization", "Bearer "+token)
+	}
+	res, err := transport.RoundTrip(req)
+	if err != nil {
+		return 0, err
+	}
+	_, err = io.Copy(io.Discard, io.LimitReader(res.Body, 1<<20))
+	return res.StatusCode, errors.Join(err, res.Body.Close())
+}
+
+func checkDoors(t *testing.T, s *served) {
+	for _, c := range []struct {
+		path, token string
+		want        int
+	}{
+		{"/healthz", "", 200}, {"/livez", "", 200}, {"/readyz", "", 200}, {"/metrics", "", 401}, {"/", "", 401},
+		{"/apis/apps/v1/deployments", "", 401}, {"/apis/apps/v1/deployments", "wrong", 401}, {"/healthz", "wrong", 401},
+		{"/apis/apps/v1/deployments", s.config.BearerToken, 200}, {"/metrics", s.config.BearerToken, 200},
+		{"/belay/v1/status", s.config.BearerToken, 200}, {"/belay/v1/status", "", 401},
+		{"/debug/pprof/", s.config.BearerToken, 404}, {"/openapi/v2", s.config.BearerToken, 200}, {"/openapi/v3", s.config.BearerToken, 200},
+	} {
+		if got, err := s.status(t, http.MethodGet, c.path, c.token, nil); err != nil || got != c.want {
+			t.Errorf("%s with token %t: %d %v, want %d", c.path, c.token != "", got, err, c.want)
+		}
+	}
+	if _, err := s.status(t, http.MethodGet, "/healthz", "", nil, tls.VersionTLS12); err == nil {
+		t.Error("TLS 1.2 was accepted")
+	}
+}
+
+func checkHostile(t *testing.T, s *served) {
+	token := s.config.BearerToken
+	maps := "/api/v1/namespaces/default/configmaps"
+	for name, c := range map[string]struct {
+		method, path string
+		body         string
+		want         int
+	}{
+		"huge":      {"POST", maps, `{"data":{"x":"` + strings.Repeat("a", 4<<20) + `"}}`, 413},
+		"deep":      {"POST", maps, strings.Repeat("[", 100000), 400},
+		"no json":   {"POST", maps, "\x00\x01", 400},
+		"up":        {"GET", "/api/v1/namespaces/default/configmaps/..%2f..%2fsecrets", "", 404},
+		"bad limit": {"GET", maps + "?limit=x", "", 400},
+		"bad token": {"GET", maps + "?limit=1&continue=zzz", "", 400},
+		"future":    {"GET", maps + "?resourceVersion=99999999&resourceVersionMatch=Exact", "", 504},
+		"no kind":   {"GET", "/apis/apps/v1/daemonsets", "", 404},
+	} {
+		got, err := s.status(t, c.method, c.path, token, strings.NewReader(c.body))
+		if err != nil || got != c.want {
+			t.Errorf("%s: %d %v, want %d", name, got, err, c.want)
+		}
+	}
+}
+
+func checkFiles(t *testing.T, s *served) {
+	for _, name := range []string{"tokens", "kubeconfig", "tls/server.key", "tls/server.crt"} {
+		info, err := os.Stat(filepath.Join(s.dir, name))
+		if err != nil || info.Mode().Perm() != 0o600 {
+			t.Errorf("%s: %v %v", name, err, info)
+		}
+	}
+	address := &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)}
+	before, err := os.ReadFile(filepath.Join(s.dir, "tls", "server.crt"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		when time.Duration
+		kept bool
+	}{{0, true}, {life / 10 * 8, true}} {
+		if _, err := openCertificate(filepath.Join(s.dir, "tls"), address, time.Now().Add(c.when)); err != nil {
+			t.Fatal(err)
+		}
+		after, err := os.ReadFile(filepath.Join(s.dir, "tls", "server.crt"))
+		if err != nil || bytes.Equal(before, after) != c.kept {
+			t.Errorf("after %s: kept %t %v", c.when, bytes.Equal(before, after), err)
+		}
+	}
+	elsewhere := t.TempDir()
+	if _, err := openCertificate(elsewhere, address, time.Now()); err != nil {
+		t.Fatal(err)
+	}
+	old, _ := os.ReadFile(filepath.Join(elsewhere, "server.crt"))
+	for name, again := range map[string]func() error{
+		"expiring": func() error { _, err := openCertificate(elsewhere, address, time.Now().Add(life/100*95)); return err },
+		"moved": func() error {
+			_, err := openCertificate(elsewhere, &net.TCPAddr{IP: net.IPv4(192, 0, 2, 1)}, time.Now())
+			return err
+		},
+	} {
+		if err := again(); err != nil {
+			t.Fatal(err)
+		}
+		now, err := os.ReadFile(filepath.Join(elsewhere, "server.crt"))
+		if err != nil || bytes.Equal(old, now) {
+			t.Errorf("%s: the certificate is the old one %v", name, err)
+		}
+		old = now
+	}
+}
+
+func TestTokens(t *testing.T) {
+	t.Parallel()
+	long := strings.Repeat("x", minToken)
+	for _, c := range []struct{ text, want string }{
+		{"# nothing\n\nview alice " + long + " shop,blog\n", ""},
+		{"view alice short", "1: a token has 16 characters or more"},
+		{"\nroot alice " + long, "2: no such role"},
+		{"view alice", "1: want role, name, token and namespaces"},
+		{"view a " + long + "\nedit b " + long, "2: the token is there already"},
+	} {
+		tokens, err := parseTokens(c.text)
+		if got := fmt.Sprint(err); c.want != "" && got != c.want || c.want == "" && (err != nil || len(tokens) != 1 || len(tokens[0].namespaces) != 2) {
+			t.Errorf("%q: %v %v", c.text, tokens, err)
+		}
+	}
+	name := filepath.Join(t.TempDir(), "tokens")
+	first, err := openTokens(name)
+	if err != nil || len(first) != 3 {
+		t.Fatalf("%v %v", first, err)
+	}
+	again, err := openTokens(name)
+	if err != nil || again[0].secret != first[0].secret {
+		t.Errorf("%v %v", again, err)
+	}
+	if err := os.Chmod(name, 0o640); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := openTokens(name); err == nil || !strings.Contains(err.Error(), "others may read") {
+		t.Errorf("a file that others may read: %v", err)
+	}
+}
+
+func TestAccess(t *testing.T) {
+	t.Parallel()
+	ask := func(verb, group, resource, sub, namespace string) authorizer.AttributesRecord {
+		return authorizer.AttributesRecord{Verb: verb, APIGroup: group, Resource: resource, Subresource: sub, Namespace: namespace, ResourceRequest: true}
+	}
+	path := func(verb, path string) authorizer.AttributesRecord {
+		return authorizer.AttributesRecord{Verb: verb, Path: path}
+	}
+	for _, c := range []struct {
+		token token
+		asked authorizer.AttributesRecord
+		want  bool
+	}{
+		{token{role: RoleView}, ask("watch", "apps", "deployments", "", ""), true},
+		{token{role: RoleView}, ask("get", "", "pods", "log", "shop"), true},
+		{token{role: RoleView}, ask("get", "", "pods", "portforward", "shop"), false},
+		{token{role: RoleRollback}, ask("patch", "apps", "deployments", "scale", "shop"), false},
+		{token{role: RoleRollback}, ask("watch", "", "secrets", "", "shop"), false},
+		{token{role: RoleEdit}, ask("create", "", "pods", "portforward", "shop"), true},
+		{token{role: RoleEdit}, ask("deletecollection", "", "secrets", "", "shop"), true},
+		{token{role: "root"}, ask("get", "", "pods", "", "shop"), false},
+		{token{role: RoleView}, path("get", "/belay/v1/status"), true},
+		{token{role: RoleView}, path("post", "/belay/v1/sync"), false},
+		{token{role: RoleEdit}, path("post", "/belay/v1/sync"), true},
+		{token{role: RoleEdit, namespaces: []string{"shop"}}, ask("delete", "apps", "deployments", "", "shop"), true},
+		{token{role: RoleEdit, namespaces: []string{"shop"}}, ask("get", "", "pods", "", "blog"), false},
+		{token{role: RoleEdit, namespaces: []string{"shop"}}, ask("list", "", "pods", "", ""), false},
+		{token{role: RoleEdit, namespaces: []string{"shop"}}, ask("create", "authorization.k8s.io", "selfsubjectaccessreviews", "", ""), true},
+		{token{role: RoleView, namespaces: []string{"shop"}}, path("get", "/belay/v1/status"), false},
+		{token{role: RoleView, namespaces: []string{"shop"}}, path("get", "/openapi/v3"), true},
+	} {
+		c.asked.User = c.token.user()
+		got, reason, err := access{}.Authorize(context.Background(), c.asked)
+		if err != nil || (got == authorizer.DecisionAllow) != c.want {
+			t.Errorf("%s %v: %s %s%s %s: %v %q %v", c.token.role, c.token.namespaces, c.asked.Verb, c.asked.Resource, c.asked.Path, c.asked.Namespace, got, reason, err)
+		}
+	}
+}

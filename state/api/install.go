@@ -1,0 +1,204 @@
+package api
+
+import (
+	"context"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apiserver/pkg/authorization/authorizer"
+	"k8s.io/apiserver/pkg/registry/generic"
+	"k8s.io/apiserver/pkg/registry/generic/registry"
+	"k8s.io/apiserver/pkg/registry/rest"
+	genericapiserver "k8s.io/apiserver/pkg/server"
+	"k8s.io/kubernetes/pkg/api/legacyscheme"
+	_ "k8s.io/kubernetes/pkg/apis/authorization/install" // the types
+	_ "k8s.io/kubernetes/pkg/apis/autoscaling/install"
+	core "k8s.io/kubernetes/pkg/apis/core"
+	"k8s.io/kubernetes/pkg/printers"
+	printersinternal "k8s.io/kubernetes/pkg/printers/internalversion"
+	printerstorage "k8s.io/kubernetes/pkg/printers/storage"
+	deployments "k8s.io/kubernetes/pkg/registry/apps/deployment/storage"
+	replicasets "k8s.io/kubernetes/pkg/registry/apps/replicaset/storage"
+	"k8s.io/kubernetes/pkg/registry/authorization/selfsubjectaccessreview"
+	configmaps "k8s.io/kubernetes/pkg/registry/core/configmap/storage"
+	events "k8s.io/kubernetes/pkg/registry/core/event/storage"
+	namespaces "k8s.io/kubernetes/pkg/registry/core/namespace/storage"
+	"k8s.io/kubernetes/pkg/registry/core/pod"
+	quotas "k8s.io/kubernetes/pkg/registry/core/resourcequota/storage"
+	secrets "k8s.io/kubernetes/pkg/registry/core/secret/storage"
+	"k8s.io/kubernetes/pkg/registry/core/service"
+	"sigs.k8s.io/structured-merge-diff/v6/fieldpath"
+)
+
+// install adds the groups to the server.
+func (b *backend) install(s *genericapiserver.GenericAPIServer, allowed authorizer.Authorizer) error {
+	legacy, err := b.core()
+	if err != nil {
+		return err
+	}
+	apps, err := b.apps()
+	if err != nil {
+		return err
+	}
+	if err := s.InstallLegacyAPIGroup(genericapiserver.DefaultLegacyAPIPrefix, group(core.GroupName, legacy)); err != nil {
+		return err
+	}
+	return s.InstallAPIGroups(
+		group("apps", apps),
+		group("authorization.k8s.io", map[string]rest.Storage{
+			"selfsubjectaccessreviews": selfsubjectaccessreview.NewREST(allowed),
+		}),
+	)
+}
+
+func group(name string, resources map[string]rest.Storage) *genericapiserver.APIGroupInfo {
+	g := genericapiserver.NewDefaultAPIGroupInfo(name, legacyscheme.Scheme, legacyscheme.ParameterCodec, legacyscheme.Codecs)
+	g.VersionedResourcesStorageMap["v1"] = resources
+	return &g
+}
+
+func (b *backend) apps() (map[string]rest.Storage, error) {
+	d, err := deployments.NewStorage(b)
+	if err != nil {
+		return nil, err
+	}
+	rs, err := replicasets.NewStorage(b)
+	if err != nil {
+		return nil, err
+	}
+	return map[string]rest.Storage{
+		"deployments": d.Deployment, "deployments/status": d.Status, "deployments/scale": d.Scale,
+		"replicasets": rs.ReplicaSet, "replicasets/status": rs.Status, "replicasets/scale": rs.Scale,
+	}, nil
+}
+
+func (b *backend) core() (map[string]rest.Storage, error) {
+	// The life of an Event is the business of the collector.
+	ev, err := events.NewREST(b, 0)
+	if err != nil {
+		return nil, err
+	}
+	ns, nsStatus, nsFinalize, err := namespaces.NewREST(b)
+	if err != nil {
+		return nil, err
+	}
+	cm, err := configmaps.NewREST(b)
+	if err != nil {
+		return nil, err
+	}
+	secret, err := secrets.NewREST(b)
+	if err != nil {
+		return nil, err
+	}
+	quota, quotaStatus, err := quotas.NewREST(b)
+	if err != nil {
+		return nil, err
+	}
+	pods, podStatus, err := b.pods()
+	if err != nil {
+		return nil, err
+	}
+	svc, svcStatus, err := b.services()
+	if err != nil {
+		return nil, err
+	}
+	return map[string]rest.Storage{
+		"events": ev, "configmaps": cm, "secrets": secret,
+		"namespaces": ns, "namespaces/status": nsStatus, "namespaces/finalize": nsFinalize,
+		"resourcequotas": quota, "resourcequotas/status": quotaStatus,
+		"pods": pods, "pods/status": podStatus,
+		"services": svc, "services/status": svcStatus,
+	}, nil
+}
+
+// named is a resource with the short names and categories under which kubectl knows it.
+type named struct {
+	*registry.Store
+	short, categories []string
+}
+
+func (n named) ShortNames() []string { return n.short }
+func (n named) Categories() []string { return n.categories }
+
+// status is the subresource of that name: it is read and changed, never made or deleted.
+type status struct{ store *registry.Store }
+
+func (s status) New() runtime.Object { return s.store.New() }
+func (s status) Destroy()            {} // the store is the resource's
+
+func (s status) Get(ctx context.Context, name string, o *metav1.GetOptions) (runtime.Object, error) {
+	return s.store.Get(ctx, name, o)
+}
+
+func (s status) Update(ctx context.Context, name string, o rest.UpdatedObjectInfo, create rest.ValidateObjectFunc,
+	update rest.ValidateObjectUpdateFunc, _ bool, options *metav1.UpdateOptions) (runtime.Object, bool, error) {
+	return s.store.Update(ctx, name, o, create, update, false, options)
+}
+
+func (s status) GetResetFields() map[fieldpath.APIVersion]*fieldpath.Set {
+	return s.store.GetResetFields()
+}
+
+func (s status) ConvertToTable(ctx context.Context, o, options runtime.Object) (*metav1.Table, error) {
+	return s.store.ConvertToTable(ctx, o, options)
+}
+
+var table = printerstorage.TableConvertor{TableGenerator: printers.NewTableGenerator().With(printersinternal.AddHandlers)}
+
+// pods and services have registries of their own here: the upstream ones want to reach kubelets and allocate addresses.
+func (b *backend) pods() (named, status, error) {
+	s := &registry.Store{
+		NewFunc:                   func() runtime.Object { return &core.Pod{} },
+		NewListFunc:               func() runtime.Object { return &core.PodList{} },
+		PredicateFunc:             pod.MatchPod,
+		DefaultQualifiedResource:  core.Resource("pods"),
+		SingularQualifiedResource: core.Resource("pod"),
+		CreateStrategy:            pod.Strategy, UpdateStrategy: pod.Strategy, DeleteStrategy: pod.Strategy,
+		ResetFieldsStrategy: pod.Strategy,
+		ReturnDeletedObject: true,
+		TableConvertor:      table,
+	}
+	err := s.CompleteWithOptions(&generic.StoreOptions{RESTOptions: b, AttrFunc: pod.GetAttrs})
+	st := *s
+	st.UpdateStrategy, st.ResetFieldsStrategy = pod.StatusStrategy, pod.StatusStrategy
+	return named{s, []string{"po"}, []string{"all"}}, status{&st}, err
+}
+
+func (b *backend) services() (named, status, error) {
+	s := &registry.Store{
+		NewFunc:                   func() runtime.Object { return &core.Service{} },
+		NewListFunc:               func() runtime.Object { return &core.ServiceList{} },
+		PredicateFunc:             service.Matcher,
+		DefaultQualifiedResource:  core.Resource("services"),
+		SingularQualifiedResource: core.Resource("service"),
+		CreateStrategy:            service.Strategy, UpdateStrategy: service.Strategy, DeleteStrategy: service.Strategy,
+		ResetFieldsStrategy: service.Strategy,
+		ReturnDeletedObject: true,
+		TableConvertor:      table,
+		BeginUpdate:         keepAddresses,
+	}
+	err := s.CompleteWithOptions(&generic.StoreOptions{RESTOptions: b, AttrFunc: service.GetAttrs})
+	st := *s
+	st.UpdateStrategy, st.ResetFieldsStrategy, st.BeginUpdate = service.StatusStrategy, service.StatusStrategy, nil
+	return named{s, []string{"svc"}, []string{"all"}}, status{&st}, err
+}
+
+// keepAddresses fills in what the store allocated and an update leaves out.
+func keepAddresses(_ context.Context, o, old runtime.Object, _ *metav1.UpdateOptions) (registry.FinishFunc, error) {
+	after, before := o.(*core.Service), old.(*core.Service)
+	if after.Spec.Type != core.ServiceTypeExternalName && before.Spec.Type != core.ServiceTypeExternalName {
+		if after.Spec.ClusterIP == "" {
+			after.Spec.ClusterIP = before.Spec.ClusterIP
+		}
+		if len(after.Spec.ClusterIPs) == 0 && after.Spec.ClusterIP != "" {
+			after.Spec.ClusterIPs = []string{after.Spec.ClusterIP}
+		}
+		if len(after.Spec.IPFamilies) == 0 {
+			after.Spec.IPFamilies = before.Spec.IPFamilies
+		}
+		if after.Spec.IPFamilyPolicy == nil {
+			after.Spec.IPFamilyPolicy = before.Spec.IPFamilyPolicy
+		}
+	}
+	return func(context.Context, bool) {}, nil
+}
