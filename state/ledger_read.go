@@ -28,6 +28,24 @@ func (s *Store) Rows(namespace, name string) []Row {
 	return rows
 }
 
+// LastRow gives the newest row of a Deployment whose outcome is not the given one: it costs what it passes over.
+func (s *Store) LastRow(namespace, name string, not Outcome) (Row, bool) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	var last *Row
+	s.ledger.byName.DescendLessOrEqual(&Row{Namespace: namespace, Name: name, Number: maxNumber}, func(r *Row) bool {
+		if r.Namespace != namespace || r.Name != name {
+			return false
+		}
+		if r.Outcome == not {
+			return true
+		}
+		last = r
+		return false
+	})
+	return found(last, copyRow)
+}
+
 // OpenRows gives the rows whose outcome is not final, oldest first.
 func (s *Store) OpenRows() []Row {
 	s.mu.RLock()

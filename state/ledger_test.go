@@ -38,6 +38,12 @@ func TestPastRows(t *testing.T) {
 		for _, r := range s.Rows("default", "web") {
 			ids = append(ids, r.ID)
 		}
+		if r, _ := s.LastRow("default", "web", "x"); r.ID != "second" {
+			t.Errorf("last row %q", r.ID)
+		}
+		if r, ok := s.LastRow("default", "web", ""); ok {
+			t.Errorf("last row of another outcome %q", r.ID)
+		}
 		if want := []string{"oldest", "newer", "first", "second"}; !slices.Equal(ids, want) {
 			t.Errorf("rows %v, want %v", ids, want)
 		}

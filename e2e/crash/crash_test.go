@@ -35,7 +35,7 @@ const patience = time.Minute
 func TestKilled(t *testing.T) {
 	t.Parallel()
 	repo := newRepository(t)
-	unbroken := repo.play(t, "unbroken", 0)
+	unbroken := play(t, repo, "unbroken", 0)
 	names := map[string]int{}
 	for _, p := range unbroken.points {
 		names[p]++
@@ -53,7 +53,7 @@ func TestKilled(t *testing.T) {
 		}
 		t.Run(fmt.Sprint(at), func(t *testing.T) {
 			t.Parallel()
-			got := repo.play(t, fmt.Sprint("at-", at), at)
+			got := play(t, repo, fmt.Sprint("at-", at), at)
 			if diff := cmp.Diff(unbroken.end, got.end); diff != "" {
 				t.Errorf("killed at point %d (%s) it ends otherwise (-unbroken +killed):\n%s", at, got.last(), diff)
 			}
@@ -88,7 +88,7 @@ func (r *run) last() string {
 }
 
 // play serves a branch of its own, pushes commit after commit, and returns how everything stands in the end.
-func (repo *repository) play(t *testing.T, branch string, at int) *run {
+func play(t *testing.T, repo *repository, branch string, at int) *run {
 	r := &run{t: t, repo: repo, branch: branch, dir: filepath.Join(t.TempDir(), "data"), at: at}
 	repo.push(t, branch, "first")
 	r.start(at)

@@ -4,10 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"sync"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	apiequality "k8s.io/apimachinery/pkg/api/equality"
+	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/belay-dev/belay/reconciler/engine"
 	"github.com/belay-dev/belay/reconciler/rollout"
@@ -17,10 +20,20 @@ import (
 // Engine applies changes to a store that the controllers of the same process work on.
 type Engine struct {
 	store *state.Store
+
+	mu    sync.Mutex // guards known
+	known map[types.UID]known
+}
+
+// known is how a rollout stood, for as long as the Deployment and its ReplicaSets are the same objects.
+type known struct {
+	deployment *appsv1.Deployment
+	sets       []*appsv1.ReplicaSet
+	progress   rollout.Progress
 }
 
 // New makes an engine over a store.
-func New(store *state.Store) *Engine { return &Engine{store: store} }
+func New(store *state.Store) *Engine { return &Engine{store: store, known: map[types.UID]known{}} }
 
 // kinds are what the engine can apply.
 var kinds = map[state.Kind]bool{
@@ -42,7 +55,7 @@ func (e *Engine) Live(key engine.Key) engine.Live {
 
 func (e *Engine) rollout(d *appsv1.Deployment) engine.Rollout {
 	sets := state.OwnedBy[*appsv1.ReplicaSet](e.store, d.UID)
-	p := rollout.State(d, sets)
+	p := e.progress(d, sets)
 	r := engine.Rollout{
 		Phase: phaseOf(p.Phase), Reason: p.Reason, Message: p.Message, Template: p.Template, ReplicaSet: p.ReplicaSet,
 	}
@@ -55,11 +68,33 @@ func (e *Engine) rollout(d *appsv1.Deployment) engine.Rollout {
 		r.Phase = engine.PhaseProgressing
 	}
 	for _, rs := range sets {
-		if rs.Name == p.ReplicaSet {
+		if rs.Name == p.ReplicaSet && d.Status.AvailableReplicas < *d.Spec.Replicas {
 			r.Waits = waits(state.OwnedBy[*corev1.Pod](e.store, rs.UID))
 		}
 	}
 	return r
+}
+
+// progress is rollout.State, computed once: what is asked most often has not changed.
+func (e *Engine) progress(d *appsv1.Deployment, sets []*appsv1.ReplicaSet) rollout.Progress {
+	e.mu.Lock()
+	k := e.known[d.UID]
+	e.mu.Unlock()
+	if k.deployment == d && slices.Equal(k.sets, sets) {
+		return k.progress
+	}
+	k = known{deployment: d, sets: sets, progress: rollout.State(d, sets)}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.known[d.UID] = k
+	return k.progress
+}
+
+// forget drops what is known of a Deployment that is gone.
+func (e *Engine) forget(o state.Object) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	delete(e.known, o.GetUID())
 }
 
 // waits is the first reason that a pod, in order of names, gives for not running or not being ready.
@@ -141,6 +176,9 @@ func (e *Engine) stream(ctx context.Context, after int64, changed func([]engine.
 		}
 		keys := make([]engine.Key, 0, len(events))
 		for _, ev := range events {
+			if ev.Type == state.Deleted {
+				e.forget(ev.Object)
+			}
 			keys = append(keys, ev.Key())
 		}
 		changed(keys)

@@ -102,9 +102,9 @@ func problemOf(p manifests.Problem) control.Problem {
 func (r *reader) deployment(m state.Managed, s reconciler.SourceStatus) control.Deployment {
 	out := control.Deployment{Namespace: m.Key.Namespace, Name: m.Key.Name, App: m.App, Images: []string{}, Health: control.Missing}
 	live := r.engine.Live(m.Key)
-	rows := r.store.Rows(m.Key.Namespace, m.Key.Name)
-	newest := newestRow(rows)
-	if newest != nil {
+	var newest *state.Row // that says most about now: no commit overtaken before it ran
+	if row, ok := r.store.LastRow(m.Key.Namespace, m.Key.Name, reconciler.Superseded); ok {
+		newest = &row
 		out.Outcome = string(newest.Outcome)
 		out.Reason = newest.Reason
 	}
@@ -130,16 +130,6 @@ func (r *reader) deployment(m state.Managed, s reconciler.SourceStatus) control.
 		out.Next = next(s, out, newest)
 	}
 	return out
-}
-
-// newestRow is the row that says most about now: the newest that is no commit overtaken before it ran.
-func newestRow(rows []state.Row) *state.Row {
-	for i := range slices.Backward(rows) {
-		if rows[i].Outcome != reconciler.Superseded {
-			return &rows[i]
-		}
-	}
-	return nil
 }
 
 // healthOf sums up a Deployment, worst first.

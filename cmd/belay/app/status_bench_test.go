@@ -1,0 +1,98 @@
+package app
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/rs/zerolog"
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/belay-dev/belay/cmd/belay/control"
+	"github.com/belay-dev/belay/reconciler"
+	"github.com/belay-dev/belay/reconciler/rollout"
+	"github.com/belay-dev/belay/state"
+)
+
+// aYear fills a store with Deployments, their ReplicaSets and pods, a hundred rows of history each, and 10,000 Events.
+func aYear(tb testing.TB, store *state.Store, deployments int) {
+	tb.Helper()
+	commit := func(ws ...state.Write) []state.Object {
+		r, err := store.Commit(ws...)
+		if err != nil {
+			tb.Fatal(err)
+		}
+		return r.Objects
+	}
+	for i := range deployments {
+		name := fmt.Sprintf("web-%d", i)
+		labels := map[string]string{"app": name}
+		template := corev1.PodTemplateSpec{
+			ObjectMeta: metav1.ObjectMeta{Labels: labels}, Spec: corev1.PodSpec{Containers: []corev1.Container{{Name: "web", Image: "web:100"}}},
+		}
+		meta := metav1.ObjectMeta{Namespace: "default", Name: name, Labels: labels, Annotations: map[string]string{"deployment.kubernetes.io/revision": "100"}}
+		d := commit(state.Create(&appsv1.Deployment{ObjectMeta: meta, Spec: appsv1.DeploymentSpec{
+			Replicas: new(int32(3)), Selector: &metav1.LabelSelector{MatchLabels: labels}, Template: template,
+		}}))[0]
+		owned := func(o metav1.Object, kind, name string) metav1.ObjectMeta {
+			return metav1.ObjectMeta{Namespace: "default", Name: name, Labels: labels, Annotations: meta.Annotations, OwnerReferences: []metav1.OwnerReference{
+				{APIVersion: "apps/v1", Kind: kind, Name: o.GetName(), UID: o.GetUID(), Controller: new(true)},
+			}}
+		}
+		rs := commit(state.Create(&appsv1.ReplicaSet{ObjectMeta: owned(d, "Deployment", name+"-a"), Spec: appsv1.ReplicaSetSpec{
+			Replicas: new(int32(3)), Selector: &metav1.LabelSelector{MatchLabels: labels}, Template: template,
+		}}))[0]
+		for j := range 3 {
+			commit(state.Create(&corev1.Pod{ObjectMeta: owned(rs, "ReplicaSet", fmt.Sprintf("%s-a-%d", name, j)), Spec: template.Spec}))
+		}
+		digest := rollout.Digest(&template)
+		ws := []state.Write{state.PutManaged(state.Managed{Key: state.KeyOf(d), Source: "shop", App: "shop", File: name + ".yaml", Commit: "c100"})}
+		for n := range 100 {
+			ws = append(ws, state.PutRow(state.Row{
+				ID: fmt.Sprintf("%s-%d", name, n), Namespace: "default", Name: name, UID: d.GetUID(), Source: "shop", App: "shop",
+				Commit: fmt.Sprintf("%040d", n), Author: "Ann <ann@example.com>", Subject: "Run another web", Template: digest,
+				Images: []string{fmt.Sprintf("web:%d", n)}, Revision: int64(n + 1), Outcome: reconciler.Complete,
+			}))
+		}
+		commit(ws...)
+	}
+	for i := range 10_000 {
+		commit(state.Create(&corev1.Event{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: fmt.Sprintf("event-%d", i)}}))
+	}
+}
+
+// BenchmarkStatus asks for everything at a glance, and for one history, after a year of commits: 1,000 Deployments with
+// 100,000 rows. The goal is 50 ms for either.
+func BenchmarkStatus(b *testing.B) {
+	store, err := state.OpenMemory(state.Options{Now: time.Now})
+	if err != nil {
+		b.Fatal(err)
+	}
+	aYear(b, store, 1000)
+	source := DefaultSource()
+	source.Name, source.URL, source.Apps = "shop", b.TempDir(), []AppConfig{{Name: "shop", Namespace: "default", Prune: true}}
+	c := DefaultConfig()
+	c.Sources = []SourceConfig{source}
+	a := New(c, b.TempDir(), zerolog.Nop())
+	p := a.wire(store)
+	defer func() { _ = p.close() }()
+	r := &reader{store: store, engine: p.engine, loop: p.loop, doing: func(string) string { return "" }, found: &found{}}
+	b.Run("status", func(b *testing.B) {
+		for b.Loop() {
+			s, err := r.Status(b.Context())
+			if err != nil || len(s.Deployments) != 1000 {
+				b.Fatalf("%d Deployments, %v", len(s.Deployments), err)
+			}
+		}
+	})
+	b.Run("history", func(b *testing.B) {
+		for b.Loop() {
+			rows, err := r.History(b.Context(), control.HistoryQuery{Name: "web-500"})
+			if err != nil || len(rows) != 100 {
+				b.Fatalf("%d rows, %v", len(rows), err)
+			}
+		}
+	})
+}

@@ -1,0 +1,170 @@
+package crash
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"github.com/belay-dev/belay/cmd/belay/app"
+	"github.com/belay-dev/belay/cmd/belay/control"
+)
+
+// load is a repository of many Deployments, and a push of many commits to it.
+type load struct {
+	deployments int
+	commits     int // of one push, one Deployment each; 0: one commit that changes all
+}
+
+func (l load) String() string { return fmt.Sprintf("deployments=%d,commits=%d", l.deployments, l.commits) }
+
+// write makes the repository and returns its directory; push moves the branch on.
+func (l load) write(tb testing.TB) (dir string, push func()) {
+	tb.Helper()
+	dir = filepath.Join(tb.TempDir(), "shop.git")
+	run := func(stdin []byte, args ...string) {
+		cmd := exec.Command("git", args...)
+		cmd.Stdin = bytes.NewReader(stdin)
+		if out, err := cmd.CombinedOutput(); err != nil {
+			tb.Fatalf("git %v: %v\n%s", args, err, out)
+		}
+	}
+	run(nil, "init", "--quiet", "--bare", dir)
+	var s bytes.Buffer
+	commit := func(mark int) {
+		fmt.Fprintf(&s, "commit refs/heads/story\nmark :%d\ncommitter Ann <ann@example.com> %d +0000\ndata 4\npush\n", mark, 1790000000+mark)
+		if mark > 1 {
+			fmt.Fprintf(&s, "from :%d\n", mark-1)
+		}
+	}
+	file := func(i int, image string) {
+		name := fmt.Sprintf("web-%d", i)
+		text := manifest(name, image)
+		fmt.Fprintf(&s, "M 644 inline apps/%s/web.yaml\ndata %d\n%s\n", name, len(text), text)
+	}
+	commit(1)
+	for i := range l.deployments {
+		file(i, "web:1")
+	}
+	for n := range l.commits {
+		commit(n + 2)
+		file(n%l.deployments, fmt.Sprintf("web:%d", n+2))
+	}
+	if l.commits == 0 {
+		commit(2)
+		for i := range l.deployments {
+			file(i, "web:2")
+		}
+	}
+	fmt.Fprint(&s, "reset refs/heads/main\nfrom :1\n\n")
+	run(s.Bytes(), "-C", dir, "fast-import", "--quiet")
+	return dir, func() { run(nil, "-C", dir, "update-ref", "refs/heads/main", "refs/heads/story") }
+}
+
+// busy syncs a load and asks for status all the while. It gives how often it was answered before the sync ended, the
+// slowest answer and the largest heap.
+func (l load) busy(tb testing.TB) (answers int, slowest time.Duration, heap uint64) {
+	tb.Helper()
+	if _, err := exec.LookPath("git"); err != nil {
+		tb.Skip("git is not installed")
+	}
+	dir, push := l.write(tb)
+	src, a := app.DefaultSource(), app.DefaultApp()
+	a.Name = "shop"
+	src.Name, src.URL, src.Interval, src.Import, src.Apps = "shop", dir, time.Hour, 0, []app.AppConfig{a}
+	c := app.DefaultConfig()
+	c.Sources, c.Simulate = []app.SourceConfig{src}, []string{"delay=1ms", "stop=1ms"}
+	data := filepath.Join(tb.TempDir(), "data")
+	service := app.New(c, data, zerolog.Nop())
+	ctx, cancel := context.WithCancel(tb.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- service.Run(ctx) }()
+	defer func() {
+		cancel()
+		if err := <-ended; err != nil {
+			tb.Error(err)
+		}
+	}()
+	<-service.Ready()
+	found, err := app.ReadService(data)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	client := control.NewClient(found.Socket)
+	defer client.Close()
+	sync := func() {
+		res, err := client.Sync(ctx, control.SyncRequest{Wait: true}, func(control.Row) {})
+		if err != nil || !res.OK {
+			tb.Errorf("sync: %v, %+v", err, res.Sources)
+		}
+	}
+	sync()
+	push()
+	return watch(ctx, tb, client, sync)
+}
+
+// watch asks for status until work has ended.
+func watch(ctx context.Context, tb testing.TB, client *control.Client, work func()) (answers int, slowest time.Duration, heap uint64) {
+	tb.Helper()
+	var working sync.WaitGroup
+	done := make(chan struct{})
+	working.Go(func() {
+		defer close(done)
+		work()
+	})
+	defer working.Wait()
+	for {
+		begin := time.Now()
+		if _, err := client.Status(ctx); err != nil {
+			tb.Error(err)
+			return
+		}
+		slowest = max(slowest, time.Since(begin))
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		heap = max(heap, m.HeapInuse)
+		select {
+		case <-done:
+			return answers, slowest, heap
+		case <-time.After(10 * time.Millisecond):
+			answers++
+		}
+	}
+}
+
+// TestBusy: while one push is recorded and rolled out, questions are answered.
+func TestBusy(t *testing.T) {
+	t.Parallel()
+	for _, l := range []load{{deployments: 20, commits: 200}, {deployments: 200}} {
+		t.Run(l.String(), func(t *testing.T) {
+			t.Parallel()
+			answers, slowest, heap := l.busy(t)
+			t.Logf("%d answers, the slowest after %s, heap %d MB", answers, slowest, heap>>20)
+			if answers == 0 {
+				t.Error("no question was answered before the end")
+			}
+		})
+	}
+}
+
+// BenchmarkOverload is one push of 1,000 commits, and one commit that changes 5,000 Deployments. The goal is that
+// status is answered within 100 ms meanwhile, and that the heap does not grow with the number of commits.
+func BenchmarkOverload(b *testing.B) {
+	for _, l := range []load{{deployments: 100, commits: 100}, {deployments: 100, commits: 1000}, {deployments: 5000}} {
+		b.Run(l.String(), func(b *testing.B) {
+			for range b.N {
+				answers, slowest, heap := l.busy(b)
+				b.ReportMetric(float64(answers), "answers")
+				b.ReportMetric(float64(slowest.Milliseconds()), "slowest-ms")
+				b.ReportMetric(float64(heap>>20), "heap-MB")
+			}
+		})
+	}
+}
