@@ -202,11 +202,12 @@ func TestDiskThatFillsUp(t *testing.T) {
 			t.Parallel()
 			r := newRepo(t)
 			disk := t.TempDir()
-			if err := syscall.Mount("belay-test", disk, "tmpfs", 0, "size=1m"); err != nil {
+			if err := syscall.Mount("belay-test", disk, "tmpfs", 0, "size=512k"); err != nil {
 				needRoot(t, err)
 			}
 			t.Cleanup(func() {
-				if err := syscall.Unmount(disk, 0); err != nil {
+				// Detached: a process that another test just forks may still have a file of it open.
+				if err := syscall.Unmount(disk, syscall.MNT_DETACH); err != nil {
 					t.Error(err)
 				}
 			})
@@ -224,7 +225,7 @@ func TestDiskThatFillsUp(t *testing.T) {
 				return st.Bavail
 			}
 			room := free()
-			next := r.commit("main", "large", map[string]string{"big": noise(3 << 20)})
+			next := r.commit("main", "large", map[string]string{"big": noise(1 << 20)})
 			for range 2 {
 				_, err := m.Poll(t.Context())
 				wantKind(t, err, KindDisk)

@@ -25,6 +25,9 @@ type repo struct {
 func needGit(t testing.TB) {
 	t.Helper()
 	if _, err := exec.LookPath("git"); err != nil {
+		if os.Getenv("REQUIRE_GIT") != "" {
+			t.Fatal("git is not installed")
+		}
 		t.Skip("the git binary is not installed: the test repositories are made with it")
 	}
 }
