@@ -40,6 +40,7 @@ func needGit(t *testing.T) {
 //	githttp TOKENFILE  serve the directory over HTTP at $HTTP_URL
 //	gitssh KEYFILE     serve the directory over ssh at $SSH_ADDR, and write the key that opens it
 //	stopssh            stop serving over ssh
+//	hook PATH SECRET FILE STATUS  send FILE to the webhook address as GitHub does, and expect STATUS
 //	healthy            the health checks answer
 //	normal FILE        hashes, ages, times and temporary names in FILE made equal
 //	eventually CMD...  repeat a command until it succeeds
@@ -61,6 +62,7 @@ func TestScripts(t *testing.T) {
 			},
 			"githttp": serveHTTP,
 			"gitssh":  serveSSH,
+			"hook":    hook,
 			"stopssh": stopSSH,
 			"healthy": func(ts *testscript.TestScript, neg bool, args []string) {
 				service, err := app.ReadService(ts.Getenv("BELAY_DATA_DIR"))

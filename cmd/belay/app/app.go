@@ -115,6 +115,9 @@ func (a *App) Run(ctx context.Context) (err error) {
 	for _, w := range parts.watches {
 		start("watch", func(ctx context.Context) error { trigger.Watch(ctx, w); return nil })
 	}
+	if parts.hooks = a.hooks(parts); parts.hooks != nil {
+		start("webhooks", func(ctx context.Context) error { parts.hooks.Run(ctx); return nil })
+	}
 	start("sync loop", parts.loop.Run)
 	start("copy", func(ctx context.Context) error { return a.keepCopy(ctx, store) })
 	start("control", func(ctx context.Context) error { return a.serve(ctx, listeners, parts, store) })
@@ -153,6 +156,7 @@ func (a *App) controllers(store *state.Store, pods node.PodRunner) []controller.
 
 // parts is what wire makes.
 type parts struct {
+	hooks        *trigger.Hooks // nil: none are configured
 	loop         *reconciler.Loop
 	engine       reconciler.Engine
 	found        *found

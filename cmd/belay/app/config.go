@@ -25,6 +25,8 @@ type Config struct {
 	Simulate []string `yaml:"simulate"`
 	// Listen is a TCP address, host:port, for health checks over HTTP; empty: none.
 	Listen string `yaml:"listen"`
+	// Webhook says where Git hosts tell that something was pushed.
+	Webhook WebhookConfig `yaml:"webhook"`
 }
 
 // SourceConfig is one branch of one repository.
@@ -188,6 +190,9 @@ func LoadConfig(file string) (Config, error) {
 	dir, err := filepath.Abs(filepath.Dir(file))
 	if err != nil {
 		return Config{}, fmt.Errorf("read configuration: %w", err)
+	}
+	if file := c.Webhook.SecretFile; file != "" && !filepath.IsAbs(file) {
+		c.Webhook.SecretFile = filepath.Join(dir, file)
 	}
 	for i := range c.Sources {
 		if url := c.Sources[i].URL; isLocalPath(url) && !filepath.IsAbs(url) {

@@ -61,6 +61,7 @@ func TestAnnotatedConfigNamesEveryKey(t *testing.T) {
 	t.Parallel()
 	for _, typ := range []reflect.Type{
 		reflect.TypeFor[Config](), reflect.TypeFor[SourceConfig](), reflect.TypeFor[AppConfig](), reflect.TypeFor[Auth](), reflect.TypeFor[Verify](),
+		reflect.TypeFor[WebhookConfig](),
 	} {
 		for i := range typ.NumField() {
 			key := typ.Field(i).Tag.Get("yaml")
@@ -124,6 +125,13 @@ func TestParseConfigProblems(t *testing.T) {
 		file string
 		want []string
 	}{
+		"webhooks": {
+			"webhook: {listen: here}\n",
+			[]string{
+				"f:1: webhook.listen: \"here\" is not host:port",
+				"f:1: webhook.secretFile: required: whoever could send without a secret could keep this service busy",
+			},
+		},
 		"schedules": {
 			"sources:\n- name: shop\n  url: /r\n  schedule: 'CRON_TZ=Europe/Berln 0 9 * * *'\n  interval: 5s\n" + app,
 			[]string{
@@ -137,8 +145,8 @@ func TestParseConfigProblems(t *testing.T) {
 		},
 		"case": {"maxrollouts: 3", []string{"f:1: maxrollouts: unknown key, did you mean maxRollouts"}},
 		"keys of work that is not done": {
-			"writes: git\nwebhook: {}\n",
-			[]string{"f:1: writes: unknown key", "f:2: webhook: unknown key"},
+			"writes: git\n",
+			[]string{"f:1: writes: unknown key"},
 		},
 		"odd key":    {"\"a b\": 1\n<<: {runtime: auto}\n", []string{`f:1: "a b": unknown key`, `f:2: "<<": unknown key`}},
 		"twice":      {"runtime: auto\nmaxRollouts: 1\nruntime: auto\n", []string{"f:3: runtime: set twice, first on line 1"}},

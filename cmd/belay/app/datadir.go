@@ -156,6 +156,7 @@ type Service struct {
 	Socket     string `json:"socket,omitempty"`     // of Belay's own API
 	Address    string `json:"address,omitempty"`    // host:port
 	Kubeconfig string `json:"kubeconfig,omitempty"` // file
+	Webhook    string `json:"webhook,omitempty"`    // host:port
 }
 
 // NotRunningError says that no service announces itself in the data directory.

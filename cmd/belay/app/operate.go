@@ -18,6 +18,8 @@ type operator struct {
 	store   *state.Store
 	loop    *reconciler.Loop
 	sources []string
+	hooks   string                 // address of webhooks; empty: none
+	secret  func() (string, error) // that they are signed with
 }
 
 var _ control.Operator = (*operator)(nil)

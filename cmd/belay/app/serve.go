@@ -27,6 +27,7 @@ type listeners struct {
 	socket  net.Listener // Belay's own API
 	private string       // directory made for the socket alone; empty: it is in the data directory
 	health  net.Listener // nil: none configured
+	hooks   net.Listener // nil: none configured
 }
 
 // listen opens the socket of Belay's own API: in the data directory, or, where that path is too long for a socket,
@@ -52,6 +53,9 @@ func (a *App) listen() (listeners, error) {
 	if err := os.Chmod(name, 0o600); err != nil {
 		return ls, errors.Join(fmt.Errorf("listen: %w", err), ls.close())
 	}
+	if ls.hooks, err = a.listenHooks(); err != nil {
+		return ls, errors.Join(err, ls.close())
+	}
 	if a.config.Listen == "" {
 		return ls, nil
 	}
@@ -63,7 +67,7 @@ func (a *App) listen() (listeners, error) {
 
 func (ls listeners) close() error {
 	var err error
-	for _, l := range []net.Listener{ls.socket, ls.health} {
+	for _, l := range []net.Listener{ls.socket, ls.health, ls.hooks} {
 		if l != nil {
 			err = errors.Join(err, l.Close())
 		}
@@ -76,19 +80,23 @@ func (ls listeners) close() error {
 
 // serve answers until ctx ends. The service is announced while it answers.
 func (a *App) serve(ctx context.Context, ls listeners, p parts, store *state.Store) error {
+	o := &operator{store: store, loop: p.loop, sources: p.sources, secret: a.config.Webhook.secret}
+	if ls.hooks != nil {
+		o.hooks = ls.hooks.Addr().String()
+	}
 	own := &http.Server{
 		Handler: control.Handler(
 			&reader{
 				store: store, engine: p.engine, loop: p.loop, found: p.found,
 				doing: func(source string) string { return p.mirrors[source].doing() },
 			},
-			&operator{store: store, loop: p.loop, sources: p.sources},
+			o,
 		),
 		BaseContext:       func(net.Listener) context.Context { return ctx },
 		ReadHeaderTimeout: 10 * time.Second,
 	}
 	servers := []*http.Server{own}
-	served := make(chan error, 2)
+	served := make(chan error, 3)
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	wg.Go(func() { served <- own.Serve(ls.socket) })
@@ -98,6 +106,12 @@ func (a *App) serve(ctx context.Context, ls listeners, p parts, store *state.Sto
 		health := &http.Server{Handler: healthHandler(store), ReadTimeout: 10 * time.Second, WriteTimeout: 10 * time.Second}
 		servers = append(servers, health)
 		wg.Go(func() { served <- health.Serve(ls.health) })
+	}
+	if ls.hooks != nil {
+		s.Webhook = o.hooks
+		hooks := hookServer(p.hooks)
+		servers = append(servers, hooks)
+		wg.Go(func() { served <- hooks.Serve(ls.hooks) })
 	}
 	err := WriteService(a.dir, s)
 	if err == nil {

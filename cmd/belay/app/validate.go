@@ -36,16 +36,17 @@ func (c Config) problems() []Problem {
 			v.add(fmt.Sprintf("simulate[%d]", i), "%s", strings.TrimPrefix(err.Error(), "simulate "))
 		}
 	}
-	v.listen(c.Listen)
+	v.listen("listen", c.Listen)
+	v.webhook(c.Webhook)
 	return v.problems
 }
 
-func (v *validator) listen(address string) {
+func (v *validator) listen(key, address string) {
 	if address == "" {
 		return
 	}
 	if _, port, err := net.SplitHostPort(address); err != nil || port == "" {
-		v.add("listen", "%q is not host:port", address)
+		v.add(key, "%q is not host:port", address)
 		v.hint("for example 127.0.0.1:7443")
 	}
 }

@@ -91,6 +91,11 @@ func (c *Client) Suspend(ctx context.Context, source string, suspended bool) err
 	return err
 }
 
+// TestWebhook lets the service send itself a signed push of a source.
+func (c *Client) TestWebhook(ctx context.Context, source string) (WebhookTest, error) {
+	return call[WebhookTest](ctx, c, http.MethodPost, "webhook-test", url.Values{"source": {source}}, nil)
+}
+
 // Sync asks for a look now, and, when the request says so, waits until every rollout that it began has ended or
 // stands still. moved is called with each row whose outcome changed meanwhile.
 func (c *Client) Sync(ctx context.Context, r SyncRequest, moved func(Row)) (SyncResult, error) {

@@ -27,6 +27,8 @@ type Operator interface {
 	Suspend(ctx context.Context, source string, suspended bool) error
 	// Backup writes the state as it is on disk, the service goes on meanwhile.
 	Backup(ctx context.Context, w io.Writer) error
+	// TestWebhook lets the service send itself a signed push of a source.
+	TestWebhook(ctx context.Context, source string) (WebhookTest, error)
 }
 
 // maxBody bounds a request's body; a manifest for `belay plan -f` is the largest of them.
@@ -70,6 +72,9 @@ func Handler(r Reader, o Operator) http.Handler {
 		return r.Objects(req.Context(), ObjectQuery{Kind: q.Get("kind"), Namespace: q.Get("namespace"), Name: q.Get("name"), After: after})
 	}))
 	mux.Handle("POST "+prefix+"sync", http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) { sync(w, req, o) }))
+	mux.Handle("POST "+prefix+"webhook-test", answer(func(req *http.Request) (any, error) {
+		return o.TestWebhook(req.Context(), req.URL.Query().Get("source"))
+	}))
 	for verb, suspended := range map[string]bool{"suspend": true, "resume": false} {
 		mux.Handle("POST "+prefix+verb, answer(func(req *http.Request) (any, error) {
 			return struct{}{}, o.Suspend(req.Context(), req.URL.Query().Get("source"), suspended)

@@ -214,6 +214,13 @@ type SyncedSource struct {
 	Problems []Problem `json:"problems"`
 }
 
+// WebhookTest is how the service answered a push that it sent to itself.
+type WebhookTest struct {
+	URL    string `json:"url"`
+	Status int    `json:"status"`
+	Answer string `json:"answer"`
+}
+
 // syncEvent is one line of the answer to a sync: a row that moved, the result, or an error that ended it.
 type syncEvent struct {
 	Row    *Row        `json:"row,omitempty"`

@@ -62,7 +62,7 @@ func (e *env) root() *cobra.Command {
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return UsageError(cmd.CommandPath(), err) })
 	root.AddCommand(
 		e.demo(), e.serve(), e.status(), e.history(), e.sync(), e.diff(), e.plan(), e.suspend("suspend", true),
-		e.suspend("resume", false), e.configuration(), e.knownHosts(), e.validate(), e.version(), e.backup(), e.restore(), e.get(), e.rollout(),
+		e.suspend("resume", false), e.configuration(), e.knownHosts(), e.validate(), e.version(), e.backup(), e.restore(), e.get(), e.rollout(), e.webhook(),
 	)
 	return root
 }
