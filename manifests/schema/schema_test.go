@@ -102,22 +102,36 @@ func TestValidationTexts(t *testing.T) {
 		{"empty selector", "{matchLabels: {app: web}}", "{}", "spec.selector: Invalid value: {}: empty selector is invalid for deployment"},
 		{"both zero", "  selector:", fmt.Sprintf(rollingUpdate, "0", "0"), "spec.strategy.rollingUpdate.maxUnavailable: Invalid value: 0: may not be 0 when `maxSurge` is 0"},
 		{"both zero percent", "  selector:", fmt.Sprintf(rollingUpdate, "0%", "0%"), "spec.strategy.rollingUpdate.maxUnavailable: Invalid value: \"0%\": may not be 0 when `maxSurge` is 0"},
+		{"both zero, mixed", "  selector:", fmt.Sprintf(rollingUpdate, "0%", "0"), "spec.strategy.rollingUpdate.maxUnavailable: Invalid value: 0: may not be 0 when `maxSurge` is 0"},
 		{"over 100", "  selector:", fmt.Sprintf(rollingUpdate, "1", "150%"), `spec.strategy.rollingUpdate.maxUnavailable: Invalid value: "150%": must not be greater than 100%`},
+		{"surge over 100", "  selector:", fmt.Sprintf(rollingUpdate, `"150%"`, "1"), ""},
 		{"no percent", "  selector:", fmt.Sprintf(rollingUpdate, "abc", "1"), `spec.strategy.rollingUpdate.maxSurge: Invalid value: "abc": a valid percent string must be a numeric string followed by an ending '%' (e.g. '1%',  or '93%', regex used for validation is '[0-9]+%')`},
 		{"negative", "  selector:", fmt.Sprintf(rollingUpdate, "-1", "1"), "spec.strategy.rollingUpdate.maxSurge: Invalid value: -1: must be greater than or equal to 0"},
+		{"negative unavailable", "  selector:", fmt.Sprintf(rollingUpdate, "1", "-1"), "spec.strategy.rollingUpdate.maxUnavailable: Invalid value: -1: must be greater than or equal to 0"},
 		{"recreate", "  selector:", "  strategy: {type: Recreate, rollingUpdate: {}}\n  selector:", "spec.strategy.rollingUpdate: Forbidden: may not be specified when strategy `type` is 'Recreate'"},
 		{"strategy", "  selector:", "  strategy: {type: Foo}\n  selector:", `spec.strategy: Unsupported value: {"Type":"Foo","RollingUpdate":null}: supported values: "Recreate", "RollingUpdate"`},
 		{"replicas", "  selector:", "  replicas: -1\n  selector:", "spec.replicas: Invalid value: -1: must be greater than or equal to 0"},
+		{"min ready", "  selector:", "  minReadySeconds: -1\n  selector:", "spec.minReadySeconds: Invalid value: -1: must be greater than or equal to 0"},
+		{"history", "  selector:", "  revisionHistoryLimit: -1\n  selector:", "spec.revisionHistoryLimit: Invalid value: -1: must be greater than or equal to 0"},
+		{"negative deadline", "  selector:", "  progressDeadlineSeconds: -1\n  selector:", "spec.progressDeadlineSeconds: Invalid value: -1: must be greater than minReadySeconds\nspec.progressDeadlineSeconds: Invalid value: -1: must be greater than or equal to 0"},
 		{"deadline", "  selector:", "  progressDeadlineSeconds: 5\n  minReadySeconds: 5\n  selector:", "spec.progressDeadlineSeconds: Invalid value: 5: must be greater than minReadySeconds"},
 		{"restart policy", "      containers:", "      restartPolicy: Never\n      containers:", `spec.template.spec.restartPolicy: Unsupported value: "Never": supported values: "Always"`},
+		{"no restart policy", "      containers:", "      restartPolicy: Sometimes\n      containers:", `spec.template.spec.restartPolicy: Unsupported value: "Sometimes": supported values: "Always"` + "\n" + `spec.template.spec.restartPolicy: Unsupported value: "Sometimes": supported values: "Always", "OnFailure", "Never"`},
 		{"active deadline", "      containers:", "      activeDeadlineSeconds: 3\n      containers:", "spec.template.spec.activeDeadlineSeconds: Forbidden: activeDeadlineSeconds in ReplicaSet is not Supported"},
 		{"port", "image: nginx", "image: nginx\n        ports: [{containerPort: 70000}]", "spec.template.spec.containers[0].ports[0].containerPort: Invalid value: 70000: must be between 1 and 65535, inclusive"},
+		{"no port", "image: nginx", "image: nginx\n        ports: [{name: http}]", "spec.template.spec.containers[0].ports[0].containerPort: Required value"},
+		{"label value", "labels: {app: web}", "labels: {app: web, b: b c}", `spec.template.labels: Invalid value: "b c": a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyValue',  or 'my_value',  or '12345', regex used for validation is '(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?')`},
+		{"no containers", "      containers:\n      - name: web\n        image: nginx\n", "      containers: []\n", "spec.template.spec.containers: Required value"},
+		{"no container name", "      - name: web\n        image", "      - image", "spec.template.spec.containers[0].name: Required value"},
 		{"no image", "        image: nginx\n", "", "spec.template.spec.containers[0].image: Required value"},
 		{"twice", "image: nginx", "image: nginx\n      - {name: web, image: x}", `spec.template.spec.containers[1].name: Duplicate value: "web"`},
 		{"container name", "- name: web", "- name: Web", `spec.template.spec.containers[0].name: Invalid value: "Web": a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must start and end with an alphanumeric character (e.g. 'my-name',  or '123-abc', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?')`},
 		{"name", "{name: web,", "{name: Web_1,", `metadata.name: Invalid value: "Web_1": a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and end with an alphanumeric character (e.g. 'example.com', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')`},
 		{"no name", "{name: web, ", "{", "metadata.name: Required value: name or generateName is required"},
+		{"long name", "{name: web,", "{name: " + strings.Repeat("x", 254) + ",", `metadata.name: Invalid value: "` + strings.Repeat("x", 254) + `": must be no more than 253 characters`},
+		{"long container name", "- name: web", "- name: " + strings.Repeat("x", 64), `spec.template.spec.containers[0].name: Invalid value: "` + strings.Repeat("x", 64) + `": must be no more than 63 characters`},
 		{"probe", "image: nginx", "image: nginx\n        livenessProbe: {successThreshold: 2, tcpSocket: {port: 80}}", "spec.template.spec.containers[0].livenessProbe.successThreshold: Invalid value: 2: must be 1"},
+		{"startup probe", "image: nginx", "image: nginx\n        startupProbe: {successThreshold: 2, tcpSocket: {port: 80}}", "spec.template.spec.containers[0].startupProbe.successThreshold: Invalid value: 2: must be 1"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -126,8 +140,8 @@ func TestValidationTexts(t *testing.T) {
 				t.Fatalf("%q is not in the manifest", tt.old)
 			}
 			d, faults := deployment(t, strings.Replace(base, tt.old, tt.new, 1))
-			if d != nil {
-				t.Error("an object in spite of faults")
+			if (d == nil) != (tt.want != "") {
+				t.Errorf("object %v with %d faults", d != nil, len(faults))
 			}
 			if got := text(faults); got != tt.want {
 				t.Errorf("got\n%s\nwant\n%s", got, tt.want)
