@@ -115,7 +115,8 @@ func (d *desk) delete(name string, grace int64) {
 	d.commit(state.Delete(state.Key{Kind: state.KindPod, Namespace: "default", Name: name}, state.DeleteOptions{GracePeriodSeconds: &grace}))
 }
 
-// expect compares what the runner was asked for since the last time.
+// expect compares what the runner was asked for since the last time. The same twice in a row counts once: whether the
+// agent sees its two writes about a pod together is a matter of timing.
 func (d *desk) expect(want ...string) {
 	d.t.Helper()
 	synctest.Wait()
@@ -126,7 +127,7 @@ func (d *desk) expect(want ...string) {
 			d.calls[i] = "remove " + d.uids[types.UID(uid)]
 		}
 	}
-	if diff := cmp.Diff(want, slices.Clone(d.calls)); diff != "" {
+	if diff := cmp.Diff(want, slices.Compact(slices.Clone(d.calls))); diff != "" {
 		d.t.Errorf("calls (-want +got):\n%s", diff)
 	}
 	d.calls = nil
@@ -145,7 +146,7 @@ func TestAgentRunsPods(t *testing.T) {
 		d.start()
 		d.create("a", "")
 		d.create("b", "elsewhere")
-		d.expect("sync a on belay", "sync a on belay") // the second is for its own write, and finds nothing to do
+		d.expect("sync a on belay")
 		pod, _ := state.Get[*corev1.Pod](d.store, "default", "a")
 		if pod.Spec.NodeName != Name || pod.Status.Phase != corev1.PodRunning || pod.Status.PodIP != "10.64.0.1" {
 			t.Errorf("pod is on %q, %s, %s", pod.Spec.NodeName, pod.Status.Phase, pod.Status.PodIP)
