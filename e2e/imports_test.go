@@ -14,7 +14,8 @@ const module = "github.com/belay-dev/belay"
 // "x/..." is everything below x, without x. In no layer may a parent import its child, but for the reconciler (its
 // seam to the children lies in reconciler/engine), the wiring, and manifests, whose rendering ends in its child schema.
 var layers = []layer{
-	{"cmd/belay", []string{"cmd/belay/app", "cmd/belay/verbs"}},
+	{"cmd/belay", []string{"cmd/belay/app", "cmd/belay/kube", "cmd/belay/verbs"}},
+	{"cmd/belay/kube", []string{"cmd/belay/app", "state", "state/..."}},
 	{"cmd/belay/app", []string{"cmd/belay/control", "cmd/belay/dashboard", "source", "source/...", "manifests", "manifests/...",
 		"state", "state/...", "reconciler", "reconciler/..."}},
 	{"cmd/belay/verbs", []string{"cmd/belay/app", "cmd/belay/control"}},

@@ -6,7 +6,8 @@ import (
 	"context"
 	"os"
 
+	"github.com/belay-dev/belay/cmd/belay/kube"
 	"github.com/belay-dev/belay/cmd/belay/verbs"
 )
 
-func main() { os.Exit(verbs.Main(context.Background())) }
+func main() { os.Exit(verbs.Main(context.Background(), kube.New)) }

@@ -15,6 +15,7 @@ import (
 
 	"github.com/rs/zerolog"
 	"k8s.io/apimachinery/pkg/util/sets"
+	apiversion "k8s.io/apimachinery/pkg/version"
 	"k8s.io/apiserver/pkg/endpoints/openapi"
 	"k8s.io/apiserver/pkg/endpoints/request"
 	genericapiserver "k8s.io/apiserver/pkg/server"
@@ -24,6 +25,7 @@ import (
 	"k8s.io/apiserver/pkg/util/compatibility"
 	utilopenapi "k8s.io/apiserver/pkg/util/openapi"
 	"k8s.io/client-go/rest"
+	basecompatibility "k8s.io/component-base/compatibility"
 	"k8s.io/klog/v2"
 	"k8s.io/kubernetes/pkg/api/legacyscheme"
 	generated "k8s.io/kubernetes/pkg/generated/openapi"
@@ -53,7 +55,11 @@ type Server struct {
 	backend    *backend
 	generic    *genericapiserver.GenericAPIServer
 	kubeconfig string
+	ready      chan struct{}
 }
+
+// kubernetesVersion is that of the module k8s.io/kubernetes.
+const kubernetesVersion = "v1.36.3"
 
 // klogOnce directs the log of the libraries, which is the process's.
 var klogOnce sync.Once
@@ -65,7 +71,10 @@ func New(o Options) (*Server, error) {
 		klog.SetOutput(io.Discard)
 		klog.SetSlogLogger(slog.New(zerolog.NewSlogHandler(o.Log.Level(zerolog.WarnLevel))))
 	})
-	s := &Server{backend: &backend{store: o.Store, writer: o.Writer}, kubeconfig: filepath.Join(o.Dir, "kubeconfig")}
+	s := &Server{
+		backend: &backend{store: o.Store, writer: o.Writer}, kubeconfig: filepath.Join(o.Dir, "kubeconfig"),
+		ready: make(chan struct{}),
+	}
 	tokens, err := openTokens(filepath.Join(o.Dir, "tokens"))
 	if err != nil {
 		return nil, err
@@ -93,9 +102,17 @@ func New(o Options) (*Server, error) {
 // Kubeconfig is the file with which kubectl finds the server.
 func (s *Server) Kubeconfig() string { return s.kubeconfig }
 
+// Ready is closed once the server answers.
+func (s *Server) Ready() <-chan struct{} { return s.ready }
+
 // Run serves until ctx ends, and returns when every request and every watch has ended.
 func (s *Server) Run(ctx context.Context) error {
+	inside, stop := context.WithCancel(ctx)
+	var waiting sync.WaitGroup
+	waiting.Go(func() { s.awaitReady(inside) })
 	err := s.generic.PrepareRun().RunWithContext(ctx)
+	stop()
+	waiting.Wait()
 	s.backend.watches.Wait()
 	if errors.Is(err, http.ErrServerClosed) {
 		return nil
@@ -103,10 +120,52 @@ func (s *Server) Run(ctx context.Context) error {
 	return err
 }
 
+// readyEvery is how often a server that starts is asked whether it is ready.
+const readyEvery = 5 * time.Millisecond
+
+// awaitReady asks the server itself, since nothing else tells when all of its parts have started.
+func (s *Server) awaitReady(ctx context.Context) {
+	tick := time.NewTicker(readyEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		req, err := http.NewRequestWithContext(ctx, http.MethodGet, "/livez", nil)
+		if err != nil {
+			return // it is a constant
+		}
+		answer := &answer{header: http.Header{}}
+		s.generic.Handler.ServeHTTP(answer, req)
+		if answer.status == http.StatusOK {
+			close(s.ready)
+			return
+		}
+	}
+}
+
+// answer keeps no more of an answer than its status.
+type answer struct {
+	header http.Header
+	status int
+}
+
+func (a *answer) Header() http.Header    { return a.header }
+func (a *answer) WriteHeader(status int) { a.status = status }
+
+func (a *answer) Write(p []byte) (int, error) {
+	if a.status == 0 {
+		a.status = http.StatusOK
+	}
+	return len(p), nil
+}
+
 // configure sets what the library leaves open or sets otherwise than we want it.
 func configure(o Options, tokens []token) (*genericapiserver.Config, error) {
 	config := genericapiserver.NewConfig(legacyscheme.Codecs)
-	config.EffectiveVersion = compatibility.DefaultBuildEffectiveVersion()
+	config.EffectiveVersion = released{compatibility.DefaultBuildEffectiveVersion()}
 	config.EnableProfiling = false
 	config.LoopbackClientConfig = &rest.Config{} // nothing in the process comes in through the network
 	config.ShutdownWatchTerminationGracePeriod = 0
@@ -135,6 +194,19 @@ func configure(o Options, tokens []token) (*genericapiserver.Config, error) {
 	serving.ServerCert.CertKey = certificate
 	serving.MinTLSVersion = "VersionTLS13"
 	return config, serving.ApplyTo(&config.SecureServing)
+}
+
+// released tells which Kubernetes the libraries are of: a build of them as libraries knows none.
+type released struct {
+	basecompatibility.EffectiveVersion
+}
+
+func (r released) Info() *apiversion.Info {
+	info := r.EffectiveVersion.Info()
+	binary := r.BinaryVersion()
+	info.Major, info.Minor = fmt.Sprint(binary.Major()), fmt.Sprint(binary.Minor())
+	info.GitVersion = kubernetesVersion
+	return info
 }
 
 // longRunning says which requests no time limit ends.

@@ -103,6 +103,11 @@ func serve(t *testing.T) *served {
 			t.Error(err)
 		}
 	})
+	select {
+	case <-api.Ready():
+	case <-time.After(30 * time.Second):
+		t.Fatal("the server does not get ready")
+	}
 	if s.config, err = clientcmd.BuildConfigFromFlags("", api.Kubeconfig()); err != nil {
 		t.Fatal(err)
 	}

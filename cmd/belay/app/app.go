@@ -36,6 +36,9 @@ type App struct {
 	now    func() time.Time
 	ready  chan struct{}
 
+	// API, when set before Run, serves the Kubernetes API where the configuration says to listen; else only health
+	// checks answer there.
+	API NewAPI
 	// Progress, when set before Run, is told how a fetch over the network goes on: the source and a few words. It is
 	// called often and must not block.
 	Progress func(source, text string)

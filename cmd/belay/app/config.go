@@ -23,7 +23,7 @@ type Config struct {
 	// Simulate says how simulated pods behave: IMAGE=missing, IMAGE=crash, IMAGE=unready, delay=DURATION,
 	// as simulated.Parse reads them.
 	Simulate []string `yaml:"simulate"`
-	// Listen is a TCP address, host:port, for health checks over HTTP; empty: none.
+	// Listen is a TCP address, host:port, for the Kubernetes API, metrics and health checks over TLS; empty: none.
 	Listen string `yaml:"listen"`
 	// Webhook says where Git hosts tell that something was pushed.
 	Webhook WebhookConfig `yaml:"webhook"`

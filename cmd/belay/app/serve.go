@@ -84,14 +84,19 @@ func (a *App) serve(ctx context.Context, ls listeners, p parts, store *state.Sto
 	if ls.hooks != nil {
 		o.hooks = ls.hooks.Addr().String()
 	}
+	handler := control.Handler(
+		&reader{
+			store: store, engine: p.engine, loop: p.loop, found: p.found,
+			doing: func(source string) string { return p.mirrors[source].doing() },
+		},
+		o,
+	)
+	api, err := a.kubernetes(ls.health, handler, store)
+	if err != nil {
+		return errors.Join(err, ls.close())
+	}
 	own := &http.Server{
-		Handler: control.Handler(
-			&reader{
-				store: store, engine: p.engine, loop: p.loop, found: p.found,
-				doing: func(source string) string { return p.mirrors[source].doing() },
-			},
-			o,
-		),
+		Handler:           handler,
 		BaseContext:       func(net.Listener) context.Context { return ctx },
 		ReadHeaderTimeout: 10 * time.Second,
 	}
@@ -99,10 +104,23 @@ func (a *App) serve(ctx context.Context, ls listeners, p parts, store *state.Sto
 	served := make(chan error, 3)
 	var wg sync.WaitGroup
 	defer wg.Wait()
+	inside, stop := context.WithCancel(ctx)
+	defer stop()
 	wg.Go(func() { served <- own.Serve(ls.socket) })
 	s := Service{PID: os.Getpid(), Socket: ls.socket.Addr().String()}
 	if ls.health != nil {
 		s.Address = ls.health.Addr().String()
+	}
+	switch {
+	case api != nil:
+		s.Kubeconfig = api.Kubeconfig()
+		wg.Go(func() { served <- api.Run(inside) })
+		select {
+		case <-api.Ready():
+		case err = <-served:
+		case <-ctx.Done():
+		}
+	case ls.health != nil:
 		health := &http.Server{Handler: healthHandler(store), ReadTimeout: 10 * time.Second, WriteTimeout: 10 * time.Second}
 		servers = append(servers, health)
 		wg.Go(func() { served <- health.Serve(ls.health) })
@@ -113,7 +131,9 @@ func (a *App) serve(ctx context.Context, ls listeners, p parts, store *state.Sto
 		servers = append(servers, hooks)
 		wg.Go(func() { served <- hooks.Serve(ls.hooks) })
 	}
-	err := WriteService(a.dir, s)
+	if err == nil {
+		err = WriteService(a.dir, s)
+	}
 	if err == nil {
 		close(a.ready)
 		select {

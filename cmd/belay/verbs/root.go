@@ -21,21 +21,22 @@ type env struct {
 	out, err io.Writer
 	now      func() time.Time
 	dataDir  string // flag
+	api      app.NewAPI
 }
 
 // Main executes the process's own command line. The first interrupt or termination signal stops it cleanly; the second
 // one is not caught, so that it ends a stop that takes too long.
-func Main(ctx context.Context) int {
+func Main(ctx context.Context, api app.NewAPI) int {
 	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	context.AfterFunc(ctx, stop)
-	return Run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr)
+	return Run(ctx, api, os.Args[1:], os.Stdin, os.Stdout, os.Stderr)
 }
 
-// Run executes one command line and returns its exit status. Errors are printed to stderr as `belay: …`, with a
-// hint where one is known.
-func Run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
-	e := &env{in: stdin, out: stdout, err: stderr, now: time.Now}
+// Run executes one command line, whose services serve the Kubernetes API that is given, and returns its exit status.
+// Errors are printed to stderr as `belay: …`, with a hint where one is known.
+func Run(ctx context.Context, api app.NewAPI, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
+	e := &env{in: stdin, out: stdout, err: stderr, now: time.Now, api: api}
 	root := e.root()
 	root.SetArgs(args)
 	root.SetIn(stdin)
@@ -62,7 +63,7 @@ func (e *env) root() *cobra.Command {
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return UsageError(cmd.CommandPath(), err) })
 	root.AddCommand(
 		e.demo(), e.serve(), e.status(), e.history(), e.sync(), e.diff(), e.plan(), e.suspend("suspend", true),
-		e.suspend("resume", false), e.configuration(), e.knownHosts(), e.validate(), e.version(), e.backup(), e.restore(), e.get(), e.rollout(), e.webhook(),
+		e.suspend("resume", false), e.configuration(), e.knownHosts(), e.validate(), e.version(), e.kubeconfig(), e.backup(), e.restore(), e.get(), e.rollout(), e.webhook(),
 	)
 	return root
 }

@@ -30,6 +30,7 @@ func (e *env) serve() *cobra.Command {
 				return err
 			}
 			a := app.New(c, dir, logger(e.err))
+			a.API = e.api
 			if isTerminal(e.err) {
 				a.Progress = func(source, text string) { fmt.Fprintf(e.err, "\r\x1b[K%s: %s", source, Line(text)) }
 			}
@@ -50,7 +51,7 @@ func (e *env) serve() *cobra.Command {
 	flags.StringVar(&f.Auth.PassphraseFile, "passphrase-file", "", "file with the passphrase of --key-file")
 	flags.StringVar(&f.Auth.KnownHostsFile, "known-hosts-file", "", "file with the host's key for an ssh --repo; see belay known-hosts")
 	flags.StringVar(&f.Runtime, "runtime", "", "what runs the pods: auto or simulated (default auto)")
-	flags.StringVar(&f.Listen, "listen", "", "host:port for health checks over HTTP (default none)")
+	flags.StringVar(&f.Listen, "listen", "", "host:port for the Kubernetes API, metrics and health checks, over TLS (default none)")
 	flags.StringArrayVar(&f.Simulate, "simulate", nil, "how simulated pods behave: IMAGE=missing|crash|unready or delay=DURATION; repeatable")
 	return cmd
 }

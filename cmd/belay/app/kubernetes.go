@@ -1,0 +1,106 @@
+package app
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"slices"
+	"time"
+
+	"github.com/rs/zerolog"
+	"k8s.io/client-go/tools/clientcmd"
+
+	"github.com/belay-dev/belay/state"
+)
+
+// NewAPI makes the Kubernetes API of a service. It is given to the app because only the binary links it: it is by far
+// the largest part.
+type NewAPI func(APIOptions) (API, error)
+
+// API is the Kubernetes API of a service.
+type API interface {
+	// Run serves until ctx ends.
+	Run(context.Context) error
+	// Ready is closed once it answers.
+	Ready() <-chan struct{}
+	// Kubeconfig is the file with which kubectl finds it.
+	Kubeconfig() string
+}
+
+// APIOptions is what the Kubernetes API works with.
+type APIOptions struct {
+	Store    *state.Store
+	Listener net.Listener
+	Dir      string // data directory
+	// Paths are handlers of more paths.
+	Paths map[string]http.Handler
+	// Branch names the branch that a source follows.
+	Branch func(source string) string
+	Now    func() time.Time
+	Log    zerolog.Logger
+}
+
+// kubernetes makes the Kubernetes API on a listener, with Belay's own beside it; nil when there is nothing to serve or
+// nowhere.
+func (a *App) kubernetes(l net.Listener, own http.Handler, store *state.Store) (API, error) {
+	if a.API == nil || l == nil {
+		return nil, nil
+	}
+	return a.API(APIOptions{
+		Store: store, Listener: l, Dir: a.dir, Paths: map[string]http.Handler{"/belay/v1/": own}, Branch: a.config.branch,
+		Now: a.now, Log: a.log,
+	})
+}
+
+// branch names the branch that a source follows.
+func (c Config) branch(source string) string {
+	i := slices.IndexFunc(c.Sources, func(s SourceConfig) bool { return s.Name == source })
+	if i < 0 {
+		return source
+	}
+	return c.Sources[i].Branch
+}
+
+// Roles that a token of the Kubernetes API can have.
+var Roles = []string{"view", "rollback", "edit"}
+
+// Kubeconfig is what kubectl needs to reach the service of a data directory in a role, and nothing of the other roles.
+func Kubeconfig(dir, role string) ([]byte, error) {
+	if !slices.Contains(Roles, role) {
+		return nil, &hinted{fmt.Errorf("no such role: %q", role), "there are view, rollback and edit"}
+	}
+	s, err := ReadService(dir)
+	if err != nil {
+		return nil, err
+	}
+	if s.Kubeconfig == "" {
+		return nil, &hinted{fmt.Errorf("the service of %s does not serve the Kubernetes API", dir), "start it with --listen 127.0.0.1:7443"}
+	}
+	data, err := os.ReadFile(s.Kubeconfig)
+	if err != nil {
+		return nil, fmt.Errorf("read kubeconfig: %w", err)
+	}
+	config, err := clientcmd.Load(data)
+	if err != nil {
+		return nil, fmt.Errorf("read kubeconfig: %w", err)
+	}
+	context := "belay-" + role
+	one, ok := config.Contexts[context]
+	if !ok {
+		return nil, &hinted{fmt.Errorf("no token has the role %s", role), "give it one in the file tokens of the data directory, and restart"}
+	}
+	for name := range config.Contexts {
+		if name != context {
+			delete(config.Contexts, name)
+		}
+	}
+	for name := range config.AuthInfos {
+		if name != one.AuthInfo {
+			delete(config.AuthInfos, name)
+		}
+	}
+	config.CurrentContext = context
+	return clientcmd.Write(*config)
+}
