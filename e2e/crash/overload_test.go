@@ -23,7 +23,9 @@ type load struct {
 	commits     int // of one push, one Deployment each; 0: one commit that changes all
 }
 
-func (l load) String() string { return fmt.Sprintf("deployments=%d,commits=%d", l.deployments, l.commits) }
+func (l load) String() string {
+	return fmt.Sprintf("deployments=%d,commits=%d", l.deployments, l.commits)
+}
 
 // write makes the repository and returns its directory; push moves the branch on.
 func (l load) write(tb testing.TB) (dir string, push func()) {
