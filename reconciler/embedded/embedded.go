@@ -68,7 +68,7 @@ func (e *Engine) rollout(d *appsv1.Deployment) engine.Rollout {
 		r.Phase = engine.PhaseProgressing
 	}
 	for _, rs := range sets {
-		if rs.Name == p.ReplicaSet && d.Status.AvailableReplicas < *d.Spec.Replicas {
+		if rs.Name == p.ReplicaSet && (r.Phase != engine.PhaseComplete || d.Status.AvailableReplicas < *d.Spec.Replicas) {
 			r.Waits = waits(state.OwnedBy[*corev1.Pod](e.store, rs.UID))
 		}
 	}
