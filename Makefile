@@ -5,6 +5,7 @@ LINT     ?= $(GO) run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.
 PKG      ?= ./...
 BENCH    ?= .
 FUZZTIME ?= 30s
+SOAK     ?= 10m
 SEEDS    ?= 500
 SEED     ?= 1
 
@@ -73,6 +74,10 @@ oracle: ## compare SEEDS random rollouts with Kubernetes' own controllers; SEED 
 .PHONY: mutants
 mutants: ## break the formulas of rollouts one by one, and see a test fail for each; takes minutes
 	$(GO) test ./reconciler/rollout -run TestMutants -count=1 -timeout 30m -mutants
+
+.PHONY: soak
+soak: ## random commits, kills and refusals of the disk against what must never happen, for SOAK
+	$(GO) test ./e2e/crash -run '^Test(Killed|Soak)$$' -every 1 -soak $(SOAK) -timeout 0 -v
 
 .PHONY: deflake
 deflake: ## repeat the tests in random order with the race detector until one fails

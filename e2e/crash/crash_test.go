@@ -25,7 +25,7 @@ import (
 	"github.com/belay-dev/belay/cmd/belay/control"
 )
 
-var every = flag.Int("every", 5, "kill at every n-th point; 1: at each")
+var every = flag.Int("every", 8, "kill at every n-th point; 1: at each")
 
 // patience is how long one run waits for something that must happen.
 const patience = time.Minute
@@ -68,13 +68,14 @@ type run struct {
 	branch string
 	dir    string
 
-	at      int
+	refuse  int // point at which the disk refuses a few writes
 	process *exec.Cmd
 	exited  chan struct{}
 	ready   chan struct{}
 	client  *control.Client
 
 	mu      sync.Mutex
+	starts  int
 	points  []string // of the first process
 	version int64    // newest that was seen
 	end     string
@@ -89,7 +90,7 @@ func (r *run) last() string {
 
 // play serves a branch of its own, pushes commit after commit, and returns how everything stands in the end.
 func play(t *testing.T, repo *repository, branch string, at int) *run {
-	r := &run{t: t, repo: repo, branch: branch, dir: filepath.Join(t.TempDir(), "data"), at: at}
+	r := &run{t: t, repo: repo, branch: branch, dir: filepath.Join(t.TempDir(), "data")}
 	repo.push(t, branch, "first")
 	r.start(at)
 	defer r.stop()
@@ -122,7 +123,7 @@ func play(t *testing.T, repo *repository, branch string, at int) *run {
 func (r *run) start(at int) {
 	r.t.Helper()
 	cmd := exec.CommandContext(r.t.Context(), os.Args[0])
-	cmd.Env = append(os.Environ(), envDir+"="+r.dir, envRepo+"="+r.repo.dir, envBranch+"="+r.branch, fmt.Sprintf("%s=%d", envAt, at))
+	cmd.Env = append(os.Environ(), envDir+"="+r.dir, envRepo+"="+r.repo.dir, envBranch+"="+r.branch, fmt.Sprintf("%s=%d", envAt, at), fmt.Sprintf("%s=%d", envRefuse, r.refuse))
 	var log bytes.Buffer
 	cmd.Stderr = &log
 	out, err := cmd.StdoutPipe()
@@ -133,6 +134,7 @@ func (r *run) start(at int) {
 		r.t.Fatal(err)
 	}
 	first := r.process == nil
+	r.starts++
 	r.process, r.exited, r.ready = cmd, make(chan struct{}), make(chan struct{})
 	go func(exited, ready chan struct{}) {
 		defer close(exited)

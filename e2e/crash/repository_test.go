@@ -73,6 +73,21 @@ func (r *repository) push(t *testing.T, branch, commit string) {
 	r.git(t, "", "-C", r.dir, "update-ref", "refs/heads/"+branch, r.commits[commit])
 }
 
+// commit makes a commit with an image of web after a parent, moves the branch there and returns it. An image that is
+// none is the whole manifest.
+func (r *repository) commit(t *testing.T, branch, parent, message, image string) string {
+	t.Helper()
+	web := manifest("web", image)
+	if strings.Contains(image, "{") {
+		web = image
+	}
+	var s strings.Builder
+	fmt.Fprintf(&s, "commit refs/heads/%s\ncommitter Ann <ann@example.com> 1790000000 +0000\ndata %d\n%s\nfrom %s\n", branch, len(message), message, parent)
+	fmt.Fprintf(&s, "M 644 inline web.yaml\ndata %d\n%s\n", len(web), web)
+	r.git(t, s.String(), "-C", r.dir, "fast-import", "--quiet", "--force")
+	return r.git(t, "", "-C", r.dir, "rev-parse", "refs/heads/"+branch)
+}
+
 // name is what the story calls a commit.
 func (r *repository) name(hash string) string {
 	for name, h := range r.commits {

@@ -27,7 +27,8 @@ const (
 	envDir    = "BELAY_CRASH_DIR"
 	envRepo   = "BELAY_CRASH_REPO"
 	envBranch = "BELAY_CRASH_BRANCH"
-	envAt     = "BELAY_CRASH_AT" // the point at which the process kills itself; 0: it does not
+	envAt     = "BELAY_CRASH_AT"     // the point at which the process kills itself; 0: it does not
+	envRefuse = "BELAY_CRASH_REFUSE" // the point at which the disk begins to refuse a few writes; 0: none
 )
 
 func TestMain(m *testing.M) {
@@ -54,13 +55,17 @@ func serve(ctx context.Context, out io.Writer) error {
 	src.Apps = []app.AppConfig{a}
 	c := app.DefaultConfig()
 	c.Sources = []app.SourceConfig{src}
-	points := &points{kill: at, out: out}
+	refuse, err := strconv.Atoi(os.Getenv(envRefuse))
+	if err != nil {
+		return err
+	}
+	points := &points{kill: at, refuse: refuse, out: out}
 	service := app.New(c, os.Getenv(envDir), zerolog.New(os.Stderr))
 	runner := simulated.New(simulated.Options{
 		Delay: 5 * time.Millisecond, Stop: 5 * time.Millisecond, Images: map[string]simulated.Behaviour{"web:missing": simulated.Missing},
 	})
 	service.Seams = app.Seams{
-		Disk:   func(p state.DiskPoint) error { points.pass(string(p)); return nil },
+		Disk:   points.disk,
 		Runner: &watched{PodRunner: runner, points: points, known: map[string]bool{}},
 	}
 	var telling sync.WaitGroup
@@ -80,6 +85,7 @@ type points struct {
 	mu     sync.Mutex
 	passed int
 	kill   int
+	refuse int
 	out    io.Writer
 }
 
@@ -99,6 +105,17 @@ func (p *points) pass(name string) {
 		_ = syscall.Kill(os.Getpid(), syscall.SIGKILL) // it cannot fail
 		select {}
 	}
+}
+
+// disk is the point of a write. A few in a row are refused, where the test says so.
+func (p *points) disk(at state.DiskPoint) error {
+	p.pass(string(at))
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if at == state.BeforeWrite && p.refuse > 0 && p.passed >= p.refuse && p.passed < p.refuse+3 {
+		return syscall.ENOSPC
+	}
+	return nil
 }
 
 // watched is a runner whose pods begin and end at points.
