@@ -8,10 +8,12 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/rs/zerolog"
 	corev1 "k8s.io/api/core/v1"
 
@@ -288,5 +290,46 @@ func TestSlowDisk(t *testing.T) {
 	open()
 	if err := <-done; err != nil {
 		t.Error(err)
+	}
+}
+
+// TestClockJumps: a clock that is set forward or back between two rollouts, or a machine that slept for an hour, changes
+// neither what runs nor the order and the numbers of what was rolled out.
+func TestClockJumps(t *testing.T) {
+	t.Parallel()
+	repo := newRepository(t)
+	repo.push(t, "clock", "first")
+	var offset atomic.Int64
+	now := func() time.Time { return time.Now().Add(time.Duration(offset.Load())) }
+	in := serveInside(t, repo, "clock", filepath.Join(t.TempDir(), "data"), app.Seams{Now: now})
+	sync := func(what string) {
+		t.Helper()
+		res, err := in.Sync(t.Context(), control.SyncRequest{Wait: true}, func(control.Row) {})
+		if err != nil || !res.OK || !res.Ended {
+			t.Fatalf("%s: %+v, %v", what, res, err)
+		}
+	}
+	sync("at first")
+	for i, jump := range []time.Duration{time.Hour, -3 * time.Hour, 48 * time.Hour, -48 * time.Hour} {
+		offset.Add(int64(jump))
+		for _, d := range in.status().Deployments {
+			if d.Health != control.Healthy {
+				t.Errorf("after %s: %+v", jump, d)
+			}
+		}
+		repo.push(t, "clock", []string{"second", "first"}[i%2])
+		sync(jump.String())
+	}
+	rows, err := in.History(t.Context(), control.HistoryQuery{Name: "web"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, r := range rows {
+		got = append(got, fmt.Sprintf("%d now %d %s %s", r.Revision, r.Now, repo.name(r.Commit), r.Outcome))
+	}
+	want := []string{"1 now 5 first Complete", "2 now 4 second RolledBack", "3 now 5 first RolledBack", "4 now 0 second RolledBack", "5 now 0 first Complete"}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("history (-want +got):\n%s", diff)
 	}
 }

@@ -63,6 +63,9 @@ func (a *App) Run(ctx context.Context) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, lock.Release()) }()
+	if a.Seams.Now != nil {
+		a.now = a.Seams.Now
+	}
 	store, err := state.Open(a.dir, state.Options{Now: a.now, Disk: a.Seams.Disk})
 	if err != nil {
 		return withHint(err)
@@ -235,7 +238,7 @@ func (a *App) mirror(shared map[branchID]*mirror, s SourceConfig) *mirror {
 	if m := shared[key]; m != nil {
 		return m
 	}
-	m := &mirror{log: a.log, now: a.now}
+	m := &mirror{log: a.log}
 	m.config = source.Config{
 		Name: s.Name, URL: s.URL, Branch: s.Branch, Dir: filepath.Join(a.dir, "mirror", s.Name), Now: a.now, Auth: source.Auth(s.Auth),
 		Progress: m.progress(a.Progress),

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"github.com/rs/zerolog"
 
@@ -23,29 +22,29 @@ const stepLimit = 5000
 type mirror struct {
 	config source.Config
 	log    zerolog.Logger
-	now    func() time.Time
 
+	begun    atomic.Int64           // polls so far
 	activity atomic.Pointer[string] // what is going on, for status
 
 	mu     sync.Mutex // held while polling
 	opened *source.Mirror
-	at     time.Time // when the last poll that went well began
+	last   int64 // number of the last poll that went well
 	head   string
 }
 
 // poll fetches and returns the head of the branch. A poll that began after the caller asked, for another source, serves
 // it as well.
 func (m *mirror) poll(ctx context.Context) (string, error) {
-	asked := m.now()
+	asked := m.begun.Load() // no time: clocks are set back
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if ctx.Err() != nil {
 		return "", ctx.Err()
 	}
-	if m.at.After(asked) {
+	if m.last > asked {
 		return m.head, nil
 	}
-	began := m.now()
+	number := m.begun.Add(1)
 	if m.opened == nil {
 		opened, err := source.Open(ctx, m.config, m.log)
 		if err != nil {
@@ -59,7 +58,7 @@ func (m *mirror) poll(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", withHint(err)
 	}
-	m.at, m.head = began, string(head.Commit)
+	m.last, m.head = number, string(head.Commit)
 	return m.head, nil
 }
 

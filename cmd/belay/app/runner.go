@@ -18,6 +18,8 @@ import (
 type Seams struct {
 	// Disk is called around every write of the state's file: see state.Options.
 	Disk func(state.DiskPoint) error
+	// Now is the clock; nil: the system's.
+	Now func() time.Time
 	// Runner runs the pods; nil: the configured runtime does.
 	Runner node.PodRunner
 }
