@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"crypto/tls"
+	"flag"
 	"net/http"
 	"os"
 	"os/exec"
@@ -127,6 +128,7 @@ var normalizers = []struct {
 	to string
 }{
 	{regexp.MustCompile(`/[^ "']*/(script-[a-z0-9_]+|belay-demo-\d+|readme\d*)`), "DIR"},
+	{regexp.MustCompile(`/srv/git/`), "DIR/"},
 	{regexp.MustCompile(`\b[0-9a-f]{7,40}\b`), "HASH"},
 	{regexp.MustCompile(`\b(\d+[smhd])+ ago\b`), "AGO"},
 	{regexp.MustCompile(`(\s)(\d+[smhd])+(\s|$)`), "${1}AGE${3}"},
@@ -170,14 +172,21 @@ func TestReadme(t *testing.T) {
 	}
 	s.env = append(s.env, "PATH="+dir+string(os.PathListSeparator)+os.Getenv("PATH"))
 	defer s.stop()
-	blocks := regexp.MustCompile("(?ms)^```console\n(.*?)^```$").FindAllStringSubmatch(string(readme), -1)
-	if len(blocks) < 3 {
-		t.Fatalf("the README has %d console blocks", len(blocks))
+	console := regexp.MustCompile("(?ms)^```console\n(.*?)^```$")
+	if n := len(console.FindAll(readme, -1)); n < 3 {
+		t.Fatalf("the README has %d console blocks", n)
 	}
-	for _, b := range blocks {
-		s.block(b[1])
+	printed := console.ReplaceAllStringFunc(string(readme), func(b string) string {
+		return "```console\n" + s.block(console.FindStringSubmatch(b)[1]) + "```"
+	})
+	if *rewrite {
+		if err := os.WriteFile("../../README.md", []byte(printed), 0o644); err != nil {
+			t.Fatal(err)
+		}
 	}
 }
+
+var rewrite = flag.Bool("rewrite", false, "write what the README's commands print into it; read the difference before you commit it")
 
 // session is a shell whose working directory lasts from command to command, as a reader's does.
 type session struct {
@@ -187,9 +196,11 @@ type session struct {
 	service *exec.Cmd
 }
 
-// block runs the commands of one block and compares what they print.
-func (s *session) block(text string) {
+// block runs the commands of one block, compares what they print, and returns the block with what they printed now, as
+// if in the directory /srv/git.
+func (s *session) block(text string) string {
 	s.t.Helper()
+	var printed strings.Builder
 	for _, part := range strings.Split("\n"+text, "\n$ ")[1:] {
 		command, want, _ := strings.Cut(part, "\n")
 		for strings.HasSuffix(command, "\\") {
@@ -202,10 +213,15 @@ func (s *session) block(text string) {
 			command, want = command+body+"\nEOF", rest
 		}
 		got := s.run(command)
-		if w, g := normal(strings.TrimSpace(want)), normal(strings.TrimSpace(got)); w != g {
+		printed.WriteString("$ " + command + "\n")
+		if out := strings.TrimSpace(got); out != "" {
+			printed.WriteString(strings.ReplaceAll(out, s.dir, "/srv/git") + "\n")
+		}
+		if w, g := normal(strings.TrimSpace(want)), normal(strings.TrimSpace(got)); w != g && !*rewrite {
 			s.t.Fatalf("$ %s\nprints\n%s\nthe README says\n%s", command, g, w)
 		}
 	}
+	return printed.String()
 }
 
 // run executes one command; one that ends in & is the service, which lasts until the end.
