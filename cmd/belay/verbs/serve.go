@@ -32,7 +32,7 @@ func (e *env) serve() *cobra.Command {
 			a := app.New(c, dir, logger(e.err))
 			a.API = e.api
 			if isTerminal(e.err) {
-				a.Progress = func(source, text string) { fmt.Fprintf(e.err, "\r\x1b[K%s: %s", source, Line(text)) }
+				a.Progress = func(source, text string) { fmt.Fprintf(e.err, clearLine+"%s: %s", source, Line(text)) }
 			}
 			return a.Run(cmd.Context())
 		},
@@ -56,10 +56,23 @@ func (e *env) serve() *cobra.Command {
 	return cmd
 }
 
+// clearing begins every line at its left edge, where progress may have been shown.
+type clearing struct{ io.Writer }
+
+func (c clearing) Write(p []byte) (int, error) {
+	if _, err := io.WriteString(c.Writer, clearLine); err != nil {
+		return 0, err
+	}
+	return c.Writer.Write(p)
+}
+
+// clearLine is what a terminal takes to begin the line anew.
+const clearLine = "\r\x1b[K"
+
 // logger writes lines for people on a terminal, and JSON elsewhere.
 func logger(w io.Writer) zerolog.Logger {
 	if isTerminal(w) {
-		w = zerolog.ConsoleWriter{Out: w, TimeFormat: "15:04:05"}
+		w = zerolog.ConsoleWriter{Out: clearing{w}, TimeFormat: "15:04:05"}
 	}
 	return zerolog.New(w).Level(zerolog.InfoLevel).With().Timestamp().Logger()
 }
