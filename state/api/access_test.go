@@ -2,7 +2,6 @@ package api
 
 import (
 	"bytes"
-	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -198,7 +197,7 @@ func TestAccess(t *testing.T) {
 		{token{role: RoleView, namespaces: []string{"shop"}}, path("get", "/openapi/v3"), true},
 	} {
 		c.asked.User = c.token.user()
-		got, reason, err := access{}.Authorize(context.Background(), c.asked)
+		got, reason, err := access{}.Authorize(t.Context(), c.asked)
 		if err != nil || (got == authorizer.DecisionAllow) != c.want {
 			t.Errorf("%s %v: %s %s%s %s: %v %q %v", c.token.role, c.token.namespaces, c.asked.Verb, c.asked.Resource, c.asked.Path, c.asked.Namespace, got, reason, err)
 		}

@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
-	"log/slog"
 	"net"
 	"net/http"
 	"path/filepath"
@@ -26,7 +24,6 @@ import (
 	utilopenapi "k8s.io/apiserver/pkg/util/openapi"
 	"k8s.io/client-go/rest"
 	basecompatibility "k8s.io/component-base/compatibility"
-	"k8s.io/klog/v2"
 	"k8s.io/kubernetes/pkg/api/legacyscheme"
 	generated "k8s.io/kubernetes/pkg/generated/openapi"
 
@@ -61,16 +58,9 @@ type Server struct {
 // kubernetesVersion is that of the module k8s.io/kubernetes.
 const kubernetesVersion = "v1.36.3"
 
-// klogOnce directs the log of the libraries, which is the process's.
-var klogOnce sync.Once
-
 // New makes a server and the files that it needs. It serves nothing before Run.
 func New(o Options) (*Server, error) {
-	klogOnce.Do(func() {
-		klog.LogToStderr(false)
-		klog.SetOutput(io.Discard)
-		klog.SetSlogLogger(slog.New(zerolog.NewSlogHandler(o.Log.Level(zerolog.WarnLevel))))
-	})
+	libraries.log.Store(&o.Log)
 	s := &Server{
 		backend: &backend{store: o.Store, writer: o.Writer}, kubeconfig: filepath.Join(o.Dir, "kubeconfig"),
 		ready: make(chan struct{}),

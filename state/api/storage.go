@@ -254,7 +254,7 @@ func (s *objects) GuaranteedUpdate(ctx context.Context, key string, out runtime.
 	if err != nil {
 		return err
 	}
-	if _, err := conversionTarget(out); err != nil {
+	if err := settable(out); err != nil {
 		return err
 	}
 	a, err := s.begin(p, cached, orNone)
@@ -363,7 +363,7 @@ func (s *objects) Delete(ctx context.Context, key string, out runtime.Object, pr
 	if err != nil {
 		return err
 	}
-	if _, err := conversionTarget(out); err != nil {
+	if err := settable(out); err != nil {
 		return err
 	}
 	a, err := s.begin(p, cached, false)
@@ -397,13 +397,12 @@ func (s *objects) Delete(ctx context.Context, key string, out runtime.Object, pr
 	return err
 }
 
-// conversionTarget is what out points to.
-func conversionTarget(out runtime.Object) (reflect.Value, error) {
-	v := reflect.ValueOf(out)
-	if v.Kind() != reflect.Pointer || v.IsNil() {
-		return v, fmt.Errorf("unable to convert output object to pointer: %T", out)
+// settable says why out cannot be set; nil: it can.
+func settable(out runtime.Object) error {
+	if v := reflect.ValueOf(out); v.Kind() != reflect.Pointer || v.IsNil() {
+		return fmt.Errorf("unable to convert output object to pointer: %T", out)
 	}
-	return v.Elem(), nil
+	return nil
 }
 
 // Stats counts. Their sizes are not estimated.

@@ -105,8 +105,20 @@ func (a *App) Run(ctx context.Context) (err error) {
 			}
 		})
 	}
+	a.start(start, parts, listeners, store, pods)
+
+	<-run.Done()
+	a.log.Info().Msg("stopping")
+	if cause := context.Cause(run); ctx.Err() == nil {
+		return cause
+	}
+	return nil
+}
+
+// start starts every part with the function given.
+func (a *App) start(start func(string, func(context.Context) error), parts parts, ls listeners, store *state.Store, pods node.PodRunner) {
 	start("controllers", func(ctx context.Context) error {
-		if err := found.decided(ctx, store, pods); err != nil {
+		if err := parts.found.decided(ctx, store, pods); err != nil {
 			return err
 		}
 		for _, c := range a.controllers(store, pods) {
@@ -114,7 +126,7 @@ func (a *App) Run(ctx context.Context) (err error) {
 		}
 		return nil
 	})
-	start("comparison", func(ctx context.Context) error { return found.compare(ctx, store, parts.loop) })
+	start("comparison", func(ctx context.Context) error { return parts.found.compare(ctx, store, parts.loop) })
 	for _, t := range parts.triggers {
 		start("trigger", func(ctx context.Context) error { t.Run(ctx); return nil })
 	}
@@ -126,14 +138,7 @@ func (a *App) Run(ctx context.Context) (err error) {
 	}
 	start("sync loop", parts.loop.Run)
 	start("copy", func(ctx context.Context) error { return a.keepCopy(ctx, store) })
-	start("control", func(ctx context.Context) error { return a.serve(ctx, listeners, parts, store) })
-
-	<-run.Done()
-	a.log.Info().Msg("stopping")
-	if cause := context.Cause(run); ctx.Err() == nil {
-		return cause
-	}
-	return nil
+	start("control", func(ctx context.Context) error { return a.serve(ctx, ls, parts, store) })
 }
 
 // namespaces makes the namespaces that apps put their objects into.

@@ -141,16 +141,22 @@ func (a *App) serve(ctx context.Context, ls listeners, p parts, store *state.Sto
 		case <-ctx.Done():
 		}
 	}
-	err = errors.Join(err, RemoveService(a.dir))
+	err = errors.Join(err, RemoveService(a.dir), shutdown(ctx, servers))
+	if ls.private != "" {
+		err = errors.Join(err, os.RemoveAll(ls.private))
+	}
+	return err
+}
+
+// shutdown lets requests under way end within the grace, and breaks them off after it.
+func shutdown(ctx context.Context, servers []*http.Server) error {
 	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopGrace)
 	defer cancel()
+	var err error
 	for _, server := range servers {
 		if server.Shutdown(grace) != nil {
 			err = errors.Join(err, server.Close())
 		}
-	}
-	if ls.private != "" {
-		err = errors.Join(err, os.RemoveAll(ls.private))
 	}
 	return err
 }
