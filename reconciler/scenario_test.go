@@ -195,8 +195,10 @@ func (w *world) do(command string) string {
 		out := failure(w.loop.Sync(w.t.Context(), "shop", o))
 		pass(time.Minute)
 		return out
-	case "look": // look once, and let nothing pass
-		return failure(w.loop.Sync(w.t.Context(), "shop", reconciler.SyncOptions{}))
+	case "look": // look once, and let what follows at the same instant happen, but no time pass
+		out := failure(w.loop.Sync(w.t.Context(), "shop", reconciler.SyncOptions{}))
+		synctest.Wait()
+		return out
 	case "suspend", "resume":
 		out := failure(w.loop.Suspend(w.t.Context(), "shop", verb == "suspend"))
 		pass(time.Minute)
