@@ -55,7 +55,7 @@ func checkIndexes(t tester, s *Store) {
 	t.Helper()
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	owned, ips := 0, 0
+	owned, ips, ports := 0, 0, 0
 	s.index.objects.Ascend(func(e entry) bool {
 		if KeyOf(e.object) != e.key {
 			t.Errorf("%s lies at %s", KeyOf(e.object), e.key)
@@ -76,10 +76,17 @@ func checkIndexes(t tester, s *Store) {
 				t.Errorf("%s is not found by its address %s", e.key, ip)
 			}
 		}
+		for _, port := range nodePortsOf(e.object) {
+			ports++
+			if s.index.nodePorts[port] != e.key {
+				t.Errorf("%s is not found by its node port %d", e.key, port)
+			}
+		}
 		return true
 	})
-	if s.index.owned.Len() != owned || len(s.index.ips) != ips {
-		t.Errorf("%d owners for %d, %d addresses for %d", s.index.owned.Len(), owned, len(s.index.ips), ips)
+	if s.index.owned.Len() != owned || len(s.index.ips) != ips || len(s.index.nodePorts) != ports {
+		t.Errorf("%d owners for %d, %d addresses for %d, %d node ports for %d",
+			s.index.owned.Len(), owned, len(s.index.ips), ips, len(s.index.nodePorts), ports)
 	}
 	l := &s.ledger
 	open, hashes := 0, 0

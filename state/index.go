@@ -18,6 +18,8 @@ type index struct {
 	objects *btree.BTreeG[entry]
 	owned   *btree.BTreeG[ownedBy]
 	ips     map[netip.Addr]Key // ClusterIPs in use
+
+	nodePorts map[int32]Key // in use
 }
 
 type entry struct {
@@ -39,7 +41,7 @@ func newIndex() index {
 			}
 			return a.key.Compare(b.key) < 0
 		}),
-		ips: map[netip.Addr]Key{},
+		ips: map[netip.Addr]Key{}, nodePorts: map[int32]Key{},
 	}
 }
 
@@ -63,6 +65,12 @@ func (x *index) set(key Key, before, after Object) {
 		}
 		for _, ip := range addressesOf(after) {
 			x.ips[ip] = key
+		}
+		for _, port := range nodePortsOf(before) {
+			delete(x.nodePorts, port)
+		}
+		for _, port := range nodePortsOf(after) {
+			x.nodePorts[port] = key
 		}
 	}
 }
@@ -134,4 +142,19 @@ func addressesOf(o Object) []netip.Addr {
 		}
 	}
 	return ips
+}
+
+// nodePortsOf has no number twice.
+func nodePortsOf(o Object) []int32 {
+	service, ok := o.(*corev1.Service)
+	if !ok {
+		return nil
+	}
+	var ports []int32
+	for _, p := range service.Spec.Ports {
+		if p.NodePort != 0 && !slices.Contains(ports, p.NodePort) {
+			ports = append(ports, p.NodePort)
+		}
+	}
+	return ports
 }

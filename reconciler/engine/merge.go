@@ -104,6 +104,14 @@ func mergeService(live, want *corev1.Service) {
 	if want.Spec.IPFamilyPolicy == nil {
 		want.Spec.IPFamilyPolicy = live.Spec.IPFamilyPolicy
 	}
+	for i := range want.Spec.Ports {
+		p := &want.Spec.Ports[i]
+		for _, l := range live.Spec.Ports {
+			if p.NodePort == 0 && p.Port == l.Port && p.Protocol == l.Protocol && want.Spec.Type == live.Spec.Type {
+				p.NodePort = l.NodePort
+			}
+		}
+	}
 }
 
 // union returns a with b's entries over it; nil when both are empty.
