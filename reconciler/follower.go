@@ -22,6 +22,8 @@ type follower struct {
 	token     chan struct{} // full while the repository and the cache are in use
 	recalling chan struct{} // full when there may be a past to record
 	looked    chan struct{} // closed when the first look has ended
+	gone      chan struct{} // closed when the loop follows it no longer
+	stop      func()        // ends its goroutines and waits for them; set when they begin
 
 	cursor  state.Cursor
 	based   bool // the cache stands at the cursor's commit
@@ -38,6 +40,7 @@ type follower struct {
 func newFollower(s Source) *follower {
 	return &follower{
 		Source: s, token: make(chan struct{}, 1), recalling: make(chan struct{}, 1), looked: make(chan struct{}),
+		gone: make(chan struct{}), stop: func() {},
 		desired: map[engine.Key]*Desired{}, stale: map[string]bool{},
 	}
 }
@@ -50,6 +53,8 @@ func (f *follower) alone(ctx context.Context) error {
 	select {
 	case f.token <- struct{}{}:
 		return nil
+	case <-f.gone:
+		return fmt.Errorf("%w: %q", ErrNoSource, f.Name)
 	case <-ctx.Done():
 		return ctx.Err()
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -59,7 +60,8 @@ type Options struct {
 type Loop struct {
 	o       Options
 	inbox   chan func(context.Context)
-	sources map[string]*follower
+	follows atomic.Pointer[followers]
+	running sync.WaitGroup // goroutines of followers
 	work    workset
 	retry   map[engine.Key]retry
 	timer   *time.Timer
@@ -79,20 +81,12 @@ type retry struct {
 // New makes a Loop; Run starts it.
 func New(o Options) *Loop {
 	l := &Loop{
-		o: o, inbox: make(chan func(context.Context)), sources: map[string]*follower{}, retry: map[engine.Key]retry{},
+		o: o, inbox: make(chan func(context.Context)), retry: map[engine.Key]retry{},
 		published: map[string]SourceStatus{}, problems: map[engine.Key]manifests.Problem{},
 		shared: map[engine.Key]manifests.Problem{},
 		work:   newWorkset(),
 	}
-	for _, s := range o.Sources {
-		f := newFollower(s)
-		if c, ok := o.Store.Cursor(s.Name); ok {
-			f.cursor = c
-		}
-		f.cursor.Source = s.Name
-		l.sources[s.Name] = f
-		l.publish(f)
-	}
+	l.follows.Store(l.follow(nil, o.Sources))
 	return l
 }
 
@@ -102,9 +96,10 @@ func (l *Loop) Run(ctx context.Context) error {
 	defer cancel()
 	var wg sync.WaitGroup
 	defer wg.Wait()
+	defer l.running.Wait()
 	defer cancel()
 
-	l.work.load(l.o.Store)
+	l.work.load(l.o.Store, l.configured)
 	l.timer = time.NewTimer(time.Hour)
 	defer l.timer.Stop()
 
@@ -114,9 +109,8 @@ func (l *Loop) Run(ctx context.Context) error {
 			_ = l.do(ctx, func(ctx context.Context) { l.pass(ctx, keys) })
 		})
 	})
-	for _, s := range l.o.Sources {
-		wg.Go(func() { l.follow(ctx, s.Name) })
-		wg.Go(func() { l.recall(ctx, l.sources[s.Name]) })
+	for _, f := range l.followers() {
+		l.begin(ctx, f)
 	}
 	for {
 		select {
@@ -152,23 +146,9 @@ func (l *Loop) do(ctx context.Context, f func(context.Context)) error {
 	}
 }
 
-// follow polls one source whenever its trigger fires, until ctx ends.
-func (l *Loop) follow(ctx context.Context, name string) {
-	f := l.sources[name]
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-f.Trigger.C():
-			_ = l.look(ctx, name, SyncOptions{}) // remembered and logged by polled
-		}
-	}
-}
-
 // look polls a source and takes what is new: the poll on the caller's goroutine, the rest on the loop's. One look
 // at a source at a time.
-func (l *Loop) look(ctx context.Context, name string, o SyncOptions) error {
-	f := l.sources[name]
+func (l *Loop) look(ctx context.Context, f *follower, o SyncOptions) error {
 	if err := f.alone(ctx); err != nil {
 		return err
 	}
@@ -177,7 +157,7 @@ func (l *Loop) look(ctx context.Context, name string, o SyncOptions) error {
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
-	l.awaitEarlier(ctx, name)
+	l.awaitEarlier(ctx, f)
 	var syncErr error
 	if doErr := l.do(ctx, func(ctx context.Context) { syncErr = l.polled(ctx, f, head, err, o) }); doErr != nil {
 		return doErr
@@ -191,15 +171,16 @@ const earlierPatience = 30 * time.Second
 
 // awaitEarlier waits until every source before this one in the configuration has ended its first look: they own what
 // both declare, and before it nobody knows what they declare.
-func (l *Loop) awaitEarlier(ctx context.Context, name string) {
+func (l *Loop) awaitEarlier(ctx context.Context, f *follower) {
 	ctx, cancel := context.WithTimeout(ctx, earlierPatience)
 	defer cancel()
-	for _, s := range l.o.Sources {
-		if s.Name == name {
+	for _, earlier := range l.followers() {
+		if earlier == f {
 			return
 		}
 		select {
-		case <-l.sources[s.Name].looked:
+		case <-earlier.looked:
+		case <-earlier.gone:
 		case <-ctx.Done():
 			return
 		}
@@ -248,24 +229,24 @@ var ErrNoSource = errors.New("no such source")
 
 // Sync looks at a source now and returns when what it found is recorded and given to the engine.
 func (l *Loop) Sync(ctx context.Context, source string, o SyncOptions) error {
-	if _, ok := l.sources[source]; !ok {
-		return fmt.Errorf("%w: %q", ErrNoSource, source)
+	f, err := l.follower(source)
+	if err != nil {
+		return err
 	}
-	return l.look(ctx, source, o)
+	return l.look(ctx, f, o)
 }
 
 // Suspend stops, or resumes, acting on a source. What runs goes on running and being observed.
 func (l *Loop) Suspend(ctx context.Context, source string, suspended bool) error {
-	f, ok := l.sources[source]
-	if !ok {
-		return fmt.Errorf("%w: %q", ErrNoSource, source)
+	f, err := l.follower(source)
+	if err != nil {
+		return err
 	}
-	var err error
 	if doErr := l.do(ctx, func(ctx context.Context) { err = l.suspend(ctx, f, suspended) }); doErr != nil {
 		return doErr
 	}
 	if err == nil && !suspended {
-		err = l.look(ctx, source, SyncOptions{})
+		err = l.look(ctx, f, SyncOptions{})
 	}
 	return err
 }

@@ -52,14 +52,14 @@ func (l *Loop) known(keys []engine.Key) []engine.Key {
 // mayGo reports whether an object without a manifest can be taken for removed: not while nobody knows yet what Git
 // wants, and not when its source or app left the configuration: then it keeps running, unmanaged.
 func (l *Loop) mayGo(m state.Managed) bool {
-	f := l.sources[m.Source]
+	f := l.follows.Load().named[m.Source]
 	return f != nil && f.based && f.configures(m.App)
 }
 
 // desired finds what Git wants of a key; nil when no source has a manifest for it.
 func (l *Loop) desired(k engine.Key) *Desired {
-	for _, s := range l.o.Sources {
-		if d := l.sources[s.Name].desired[k]; d != nil {
+	for _, f := range l.followers() {
+		if d := f.desired[k]; d != nil {
 			return d
 		}
 	}
@@ -73,10 +73,10 @@ func (l *Loop) input(keys []engine.Key) Input {
 		Failed: l.work.failures(), CommitOpen: map[string]bool{}, Named: map[engine.Key]bool{},
 	}
 	gone := slices.ContainsFunc(keys, func(k engine.Key) bool { return l.desired(k) == nil })
-	for name, f := range l.sources {
+	for _, f := range l.followers() {
 		facts := f.facts(l.o.Store, gone)
 		facts.Windows = f.openings.at(in.Now, f.Source)
-		in.Sources[name] = facts
+		in.Sources[f.Name] = facts
 	}
 	for _, k := range keys {
 		s := Subject{Key: k, Desired: l.desired(k), Live: l.o.Engine.Live(k)}

@@ -41,9 +41,9 @@ type PreviewedChange struct {
 // Preview compares what runs with what a sync would apply: of the newest commit, found by looking now, or of the
 // commit given in full. Nothing moves: neither the cursor nor the render cache's index.
 func (l *Loop) Preview(ctx context.Context, source, commit string) (Previewed, error) {
-	f, ok := l.sources[source]
-	if !ok {
-		return Previewed{}, fmt.Errorf("%w: %q", ErrNoSource, source)
+	f, err := l.follower(source)
+	if err != nil {
+		return Previewed{}, err
 	}
 	if err := f.alone(ctx); err != nil {
 		return Previewed{}, err

@@ -67,10 +67,10 @@ func (l *Loop) Status() ([]SourceStatus, []manifests.Problem) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	var out []SourceStatus
-	for _, s := range l.o.Sources {
-		st := l.published[s.Name]
-		st.NextPoll = s.Trigger.NextAt()
-		openings := l.sources[s.Name].openings.at(l.o.Now(), s)
+	for _, f := range l.followers() {
+		st := l.published[f.Name]
+		st.NextPoll = f.Trigger.NextAt()
+		openings := f.openings.at(l.o.Now(), f.Source)
 		st.Apps = slices.Clone(st.Apps)
 		for i := range st.Apps {
 			st.Apps[i].Opening = openings[st.Apps[i].Name]

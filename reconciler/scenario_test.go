@@ -96,6 +96,7 @@ type world struct {
 
 	windows []reconciler.Window
 
+	shop      reconciler.Source // as the loop got it
 	loop      *reconciler.Loop
 	stopLoop  func()
 	stopNodes func()
@@ -149,7 +150,8 @@ func (w *world) background(controllers ...controller.Config) func() {
 	}
 }
 
-func (w *world) startLoop() {
+// source is the one source of a scenario, as its world is set now.
+func (w *world) source() reconciler.Source {
 	src := reconciler.Source{
 		Name: "shop", Branch: "main", Repository: w.repo, Trigger: never{}, Cache: manifests.NewCache(w.apps, manifests.Options{}),
 		Import: w.past, Windows: w.windows,
@@ -157,8 +159,13 @@ func (w *world) startLoop() {
 	for _, a := range w.apps {
 		src.Apps = append(src.Apps, reconciler.App{Name: a.Name, Path: a.Path, Prune: w.prune})
 	}
+	return src
+}
+
+func (w *world) startLoop() {
+	w.shop = w.source()
 	w.loop = reconciler.New(reconciler.Options{
-		Store: w.store, Engine: embedded.New(w.store), Sources: []reconciler.Source{src}, MaxRollouts: w.max,
+		Store: w.store, Engine: embedded.New(w.store), Sources: []reconciler.Source{w.shop}, MaxRollouts: w.max,
 		Now: time.Now, Log: zerolog.Nop(),
 	})
 	ctx, cancel := context.WithCancel(w.t.Context())

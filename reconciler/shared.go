@@ -21,8 +21,8 @@ func (l *Loop) owned(deltas []Delta) []Delta {
 func (l *Loop) noteShared(k engine.Key) {
 	owner := l.desired(k)
 	var found *manifests.Problem
-	for _, s := range l.o.Sources {
-		d := l.sources[s.Name].desired[k]
+	for _, f := range l.followers() {
+		d := f.desired[k]
 		if d == nil || d == owner {
 			continue
 		}

@@ -28,10 +28,13 @@ func newWorkset() workset {
 	}
 }
 
-// load fills the set from the ledger.
-func (w *workset) load(s *state.Store) {
+// load fills the set from the ledger with what is configured: nothing else moves, and must not keep others waiting.
+func (w *workset) load(s *state.Store, configured func(engine.Key, string) bool) {
 	commits := map[[2]string]bool{}
 	for _, r := range s.OpenRows() {
+		if !configured(rowKey(r), r.Source) {
+			continue
+		}
 		if r.Outcome == Progressing && !r.StartedAt.IsZero() && r.Revision != 1 {
 			w.rolling[rowKey(r)] = r.ID
 		}
