@@ -147,7 +147,7 @@ func readTree(t *testing.T, root string) map[string]string {
 	return files
 }
 
-// ignored says what .gitignore says.
+// ignored says what .gitignore says, and what a linked work tree has at its root.
 func ignored(rel string) bool {
-	return rel == "belay" || strings.HasSuffix(rel, ".test") || strings.HasSuffix(rel, ".out")
+	return rel == ".git" || rel == "belay" || strings.HasSuffix(rel, ".test") || strings.HasSuffix(rel, ".out")
 }

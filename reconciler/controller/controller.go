@@ -34,6 +34,9 @@ type Config struct {
 	Resync func(*state.Store) []state.Key
 	// Reconcile is called from Workers goroutines.
 	Reconcile Reconcile
+	// Beside, when set, runs until its context ends, on a goroutine of its own: what the controller has going besides
+	// state. It calls look with keys to be looked at, whatever is stored.
+	Beside func(ctx context.Context, look func(...state.Key))
 	// Now is the clock; nil means time.Now.
 	Now func() time.Time
 	// Log gets one line when a key begins to fail and one when it works again, and few in between.
@@ -81,6 +84,15 @@ func Run(ctx context.Context, store *state.Store, config Config) error {
 	var workers sync.WaitGroup
 	for range max(1, config.Workers) {
 		workers.Go(func() { s.work(ctx) })
+	}
+	if config.Beside != nil {
+		workers.Go(func() {
+			config.Beside(ctx, func(keys ...state.Key) {
+				for _, key := range keys {
+					s.queue.Add(key)
+				}
+			})
+		})
 	}
 	err := s.watch(ctx, store)
 	cancel()

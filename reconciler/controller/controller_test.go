@@ -381,3 +381,26 @@ func TestStoreCloses(t *testing.T) {
 		}
 	})
 }
+
+func TestBesideAsksForLooks(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, 0)
+		config := b.config(func(context.Context, state.Key, time.Time) (time.Time, error) { return time.Time{}, nil })
+		ended := false
+		config.Beside = func(ctx context.Context, look func(...state.Key)) {
+			<-time.After(time.Minute)
+			look(state.Key{Kind: state.KindConfigMap, Namespace: "default", Name: "a"})
+			<-ctx.Done()
+			ended = true
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error)
+		go func() { done <- Run(ctx, b.store, config) }()
+		wait(time.Minute)
+		b.expect("a +1m0s")
+		cancel()
+		if err := <-done; err != nil || !ended {
+			t.Errorf("run: %v; what ran beside has ended: %v", err, ended)
+		}
+	})
+}

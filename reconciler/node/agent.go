@@ -45,11 +45,19 @@ func New(store *state.Store, runner PodRunner, log zerolog.Logger, now func() ti
 		}
 	}
 	runner.Adopt(pods)
-	return controller.Config{
+	config := controller.Config{
 		Name: "node", Kinds: []state.Kind{state.KindPod},
 		Keys: func(e state.Event) []state.Key { return []state.Key{state.KeyOf(e.Object)} }, Resync: a.resync,
 		Reconcile: a.reconcile, Now: now, Log: log, Workers: workers,
 	}
+	if lively, ok := runner.(Lively); ok {
+		config.Beside = func(ctx context.Context, look func(...state.Key)) {
+			lively.Run(ctx, func(pod types.NamespacedName) {
+				look(state.Key{Kind: state.KindPod, Namespace: pod.Namespace, Name: pod.Name})
+			})
+		}
+	}
+	return config
 }
 
 type agent struct {

@@ -19,6 +19,14 @@ type PodRunner interface {
 	Remove(ctx context.Context, uid types.UID) error
 }
 
+// Lively is a PodRunner to whose pods things happen by themselves: containers end, images arrive.
+type Lively interface {
+	PodRunner
+	// Run does what Sync decided, until ctx ends and all that is under way has returned. It calls changed with the name
+	// of each pod that Sync has news of. Sync may be called before and waits for it.
+	Run(ctx context.Context, changed func(types.NamespacedName))
+}
+
 // Report is what a PodRunner knows of a pod.
 type Report struct {
 	// Status replaces the pod's status. The conditions that the kubelet does not own are kept in it.

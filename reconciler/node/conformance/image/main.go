@@ -1,0 +1,29 @@
+// Command image is the program of the conformance suite's images. It owns the way from a process to package program, and
+// never adds to what that does.
+package main
+
+import (
+	"context"
+	"net"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/belay-dev/belay/reconciler/node/conformance/program"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
+	defer stop()
+	dir, err := os.Getwd()
+	if err != nil {
+		dir = "/"
+	}
+	os.Exit(program.Run(ctx, program.Process{
+		Args: os.Args[1:], Env: os.Environ(), Dir: dir, Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr,
+		Listen: func(port string) (net.Listener, error) {
+			var c net.ListenConfig
+			return c.Listen(ctx, "tcp", ":"+port)
+		},
+	}))
+}
