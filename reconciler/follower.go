@@ -182,6 +182,7 @@ func (l *Loop) take(ctx context.Context, f *follower) ([]engine.Key, error) {
 			return nil, fmt.Errorf("render %s: %w", short(st.Hash), err)
 		}
 		r.Deltas = l.owned(r.Deltas)
+		l.nameConfigs(r.Deltas)
 		rendered = append(rendered, r)
 		for _, d := range r.Deltas {
 			keys = append(keys, d.Key)

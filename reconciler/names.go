@@ -1,69 +1,87 @@
 package reconciler
 
 import (
+	"slices"
+
 	corev1 "k8s.io/api/core/v1"
 
+	"github.com/belay-dev/belay/reconciler/engine"
 	"github.com/belay-dev/belay/state"
 )
 
 // Names reports whether a pod uses the ConfigMap or Secret of that name: in a volume, an environment or a pull
 // secret.
 func Names(pod *corev1.PodSpec, kind state.Kind, name string) bool {
-	secret := kind == state.KindSecret
+	return slices.Contains(configKeys("", pod), engine.Key{Kind: kind, Name: name})
+}
+
+// configKeys lists the ConfigMaps and Secrets that a pod of a namespace uses, each once, sorted.
+func configKeys(namespace string, pod *corev1.PodSpec) []engine.Key {
+	k := keyring{namespace: namespace}
 	for _, v := range pod.Volumes {
-		if volumeNames(v.VolumeSource, secret, name) {
-			return true
-		}
+		k.volume(v.VolumeSource)
 	}
 	for _, cs := range [][]corev1.Container{pod.InitContainers, pod.Containers} {
 		for _, c := range cs {
-			if containerNames(c, secret, name) {
-				return true
-			}
+			k.container(c)
 		}
 	}
-	if secret {
-		for _, r := range pod.ImagePullSecrets {
-			if r.Name == name {
-				return true
-			}
-		}
+	for _, r := range pod.ImagePullSecrets {
+		k.secret(r.Name)
 	}
-	return false
+	slices.SortFunc(k.keys, compareKeys)
+	return slices.Compact(k.keys)
 }
 
-func volumeNames(v corev1.VolumeSource, secret bool, name string) bool {
-	if secret && v.Secret != nil && v.Secret.SecretName == name || !secret && v.ConfigMap != nil && v.ConfigMap.Name == name {
-		return true
+// keyring collects what a pod names.
+type keyring struct {
+	namespace string
+	keys      []engine.Key
+}
+
+func (k *keyring) configMap(name string) { k.add(state.KindConfigMap, name) }
+func (k *keyring) secret(name string)    { k.add(state.KindSecret, name) }
+
+func (k *keyring) add(kind state.Kind, name string) {
+	if name != "" {
+		k.keys = append(k.keys, engine.Key{Kind: kind, Namespace: k.namespace, Name: name})
+	}
+}
+
+func (k *keyring) volume(v corev1.VolumeSource) {
+	if v.Secret != nil {
+		k.secret(v.Secret.SecretName)
+	}
+	if v.ConfigMap != nil {
+		k.configMap(v.ConfigMap.Name)
 	}
 	if v.Projected == nil {
-		return false
+		return
 	}
 	for _, p := range v.Projected.Sources {
-		if secret && p.Secret != nil && p.Secret.Name == name || !secret && p.ConfigMap != nil && p.ConfigMap.Name == name {
-			return true
+		if p.Secret != nil {
+			k.secret(p.Secret.Name)
+		}
+		if p.ConfigMap != nil {
+			k.configMap(p.ConfigMap.Name)
 		}
 	}
-	return false
 }
 
-func containerNames(c corev1.Container, secret bool, name string) bool {
+func (k *keyring) container(c corev1.Container) {
 	for _, e := range c.EnvFrom {
-		if secret && e.SecretRef != nil && e.SecretRef.Name == name || !secret && e.ConfigMapRef != nil && e.ConfigMapRef.Name == name {
-			return true
+		if e.SecretRef != nil {
+			k.secret(e.SecretRef.Name)
+		}
+		if e.ConfigMapRef != nil {
+			k.configMap(e.ConfigMapRef.Name)
 		}
 	}
 	for _, e := range c.Env {
-		if e.ValueFrom != nil && variableNames(e.ValueFrom, secret, name) {
-			return true
+		if v := e.ValueFrom; v != nil && v.SecretKeyRef != nil {
+			k.secret(v.SecretKeyRef.Name)
+		} else if v != nil && v.ConfigMapKeyRef != nil {
+			k.configMap(v.ConfigMapKeyRef.Name)
 		}
 	}
-	return false
-}
-
-func variableNames(v *corev1.EnvVarSource, secret bool, name string) bool {
-	if secret {
-		return v.SecretKeyRef != nil && v.SecretKeyRef.Name == name
-	}
-	return v.ConfigMapKeyRef != nil && v.ConfigMapKeyRef.Name == name
 }

@@ -140,6 +140,11 @@ func (l *Loop) execute(ctx context.Context, plan Plan) []engine.Key {
 func (l *Loop) act(ctx context.Context, a Action) error {
 	var ws []state.Write
 	for _, r := range a.Rows {
+		if d, ok := a.Change.Desired.(*appsv1.Deployment); ok && a.Kind == ActionRollout && r.ID == a.Row {
+			var kept []state.Write
+			r, kept = l.handedOver(r, d)
+			ws = append(ws, kept...)
+		}
 		ws = append(ws, state.PutRow(r))
 	}
 	if a.Managed != nil {
@@ -147,13 +152,6 @@ func (l *Loop) act(ctx context.Context, a Action) error {
 	}
 	if a.Forget {
 		ws = append(ws, state.RemoveManaged(a.Key))
-	}
-	if d, ok := a.Change.Desired.(*appsv1.Deployment); ok && a.Kind == ActionRollout {
-		for _, r := range a.Rows {
-			if r.ID == a.Row {
-				ws = append(ws, state.PutTemplate(state.Template{Hash: r.Template, Template: d.Spec.Template}))
-			}
-		}
 	}
 	switch a.Kind {
 	case ActionRecord:

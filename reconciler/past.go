@@ -17,7 +17,7 @@ import (
 type PastCommit struct {
 	Step    Step
 	Nth     int64                   // 0: the commit of the first sync, 1: the one before, and so on
-	Wanted  map[engine.Key]*Desired // its Deployments
+	Wanted  map[engine.Key]*Desired // what it declares
 	Unknown func(engine.Key) bool   // whether the commit says nothing of a Deployment, because it does not render
 }
 
@@ -25,6 +25,7 @@ type PastCommit struct {
 // looked at. Desired is nil when the commit has no such Deployment.
 type Introduced struct {
 	Desired *Desired
+	Configs Configs // what its template names there
 	Step    Step
 	Nth     int64
 }
@@ -44,6 +45,7 @@ type Recalled struct {
 	Seen      map[engine.Key]Introduced
 	Rows      []state.Row
 	Templates []state.Template
+	Configs   []Configs // of each row
 }
 
 // Recall takes in the commit before those seen so far. Where it declares another pod template than they do, the oldest
@@ -62,13 +64,27 @@ func Recall(in PastInput) Recalled {
 			if was, ok := out.Seen[key]; ok && !sameTemplate(was.Desired, d) {
 				out.row(in, r, was)
 			}
-			out.Seen[key] = Introduced{Desired: d, Step: in.Commit.Step, Nth: in.Commit.Nth}
+			out.Seen[key] = Introduced{Desired: d, Configs: in.Commit.configs(d), Step: in.Commit.Step, Nth: in.Commit.Nth}
 		}
 		if was, ok := out.Seen[key]; ok && in.Last {
 			out.row(in, r, was)
 		}
 	}
 	return out
+}
+
+// configs is what the template of one of the commit's Deployments names.
+func (c PastCommit) configs(d *Desired) Configs {
+	if d == nil {
+		return Configs{}
+	}
+	dep := d.Manifest.Object.(*appsv1.Deployment)
+	return configsOf(dep.Namespace, &dep.Spec.Template.Spec, func(k engine.Key) (state.Object, bool) {
+		if c.Wanted[k] == nil {
+			return nil, false
+		}
+		return c.Wanted[k].Object(), true
+	})
 }
 
 func sameTemplate(a, b *Desired) bool {
@@ -89,9 +105,10 @@ func (out *Recalled) row(in PastInput, first state.Row, by Introduced) {
 		ID:        RowID(in.Source, "past", strconv.FormatInt(by.Nth, 10), st.Hash, first.Namespace, first.Name),
 		Namespace: first.Namespace, Name: first.Name, UID: first.UID, Source: in.Source, App: m.App, Root: m.Root,
 		Commit: st.Hash, Author: st.Author, CommittedAt: st.CommittedAt, Subject: st.Subject, ChangeCause: st.Cause,
-		Template: by.Desired.Template, Images: Images(d), Outcome: Imported, Past: by.Nth, RecordedAt: in.Now,
+		Template: by.Desired.Template, Images: Images(d), Configs: by.Configs.Refs, Outcome: Imported, Past: by.Nth, RecordedAt: in.Now,
 	})
 	out.Templates = append(out.Templates, state.Template{Hash: by.Desired.Template, Template: *d.Spec.Template.DeepCopy()})
+	out.Configs = append(out.Configs, by.Configs)
 }
 
 // writes are the ledger writes of what was recalled and is not there yet.
@@ -99,17 +116,20 @@ func (out Recalled) writes(known func(id string) (state.Row, bool)) []state.Writ
 	var ws []state.Write
 	for i, r := range out.Rows {
 		if _, ok := known(r.ID); !ok {
-			ws = append(ws, state.PutTemplate(out.Templates[i]), state.PutRow(r))
+			ws = append(append(ws, configWrites(out.Configs[i].Contents)...), state.PutTemplate(out.Templates[i]), state.PutRow(r))
 		}
 	}
 	return ws
 }
 
-// pastCommit says which Deployments a commit declares, by what changed between it and the cache's commit.
+// pastKinds are what is of interest in a commit before the first sync: Deployments, and what their templates name.
+var pastKinds = map[state.Kind]bool{state.KindDeployment: true, state.KindConfigMap: true, state.KindSecret: true}
+
+// pastCommit says what a commit declares, by what changed between it and the cache's commit.
 func (f *follower) pastCommit(st Step, nth int64, up manifests.Update) PastCommit {
 	c := PastCommit{Step: st, Nth: nth, Wanted: map[engine.Key]*Desired{}}
 	for k, d := range f.desired {
-		if k.Kind == state.KindDeployment {
+		if pastKinds[k.Kind] {
 			c.Wanted[k] = d
 		}
 	}
@@ -125,7 +145,7 @@ func (f *follower) pastCommit(st Step, nth int64, up manifests.Update) PastCommi
 	}
 	for _, r := range up.Roots {
 		for _, o := range r.Objects {
-			if k := keyOf(o.ID); k.Kind == state.KindDeployment {
+			if k := keyOf(o.ID); pastKinds[k.Kind] {
 				c.Wanted[k] = f.want(o, st.Hash)
 			}
 		}

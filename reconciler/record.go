@@ -2,7 +2,6 @@ package reconciler
 
 import (
 	"crypto/sha256"
-	"encoding/base32"
 	"slices"
 	"strconv"
 	"strings"
@@ -38,9 +37,10 @@ type Step struct {
 
 // Delta is what one step changed of one object. Before and After are nil where there was, or is, no manifest.
 type Delta struct {
-	Key    engine.Key
-	Before *Desired
-	After  *Desired
+	Key     engine.Key
+	Before  *Desired
+	After   *Desired
+	Configs Configs // what the template of After names, at this step
 }
 
 // Rendered is a step with what it changed.
@@ -56,6 +56,7 @@ type Recorded struct {
 	Commits   []state.Commit
 	Rows      []state.Row
 	Templates []state.Template
+	Configs   []state.Config
 	Managed   []state.Managed // entries of the inventory whose manifest is gone
 	Cursor    state.Cursor
 }
@@ -100,6 +101,7 @@ func Record(in RecordInput) Recorded {
 			if d.After != nil {
 				dep := d.After.Object().(*appsv1.Deployment)
 				rec.Templates = append(rec.Templates, state.Template{Hash: d.After.Template, Template: *dep.Spec.Template.DeepCopy()})
+				rec.Configs = append(rec.Configs, d.Configs.Contents...)
 			}
 		}
 		slices.Sort(c.Rows)
@@ -180,7 +182,7 @@ func newRow(in RecordInput, number int64, st Step, d Delta) (state.Row, bool) {
 		Outcome: Pending, Open: true, RecordedAt: in.Now,
 	}
 	if d.After != nil {
-		r.Template, r.Images = d.After.Template, Images(d.After.Object())
+		r.Template, r.Images, r.Configs = d.After.Template, Images(d.After.Object()), d.Configs.Refs
 	}
 	return r, true
 }
@@ -202,8 +204,6 @@ func cause(st Step, d Delta) string {
 	return st.Cause
 }
 
-var encoding = base32.NewEncoding("0123456789abcdefghjkmnpqrstvwxyz").WithPadding(base32.NoPadding)
-
 // RowID derives a row's ID from what it is about: the same parts give the same ID.
 func RowID(parts ...string) string {
 	sum := sha256.Sum256([]byte(strings.Join(parts, "\x00")))
@@ -212,7 +212,7 @@ func RowID(parts ...string) string {
 
 // Writes are the ledger writes of what was recorded.
 func (rec Recorded) Writes() []state.Write {
-	var ws []state.Write
+	ws := configWrites(rec.Configs)
 	for _, t := range rec.Templates {
 		ws = append(ws, state.PutTemplate(t))
 	}

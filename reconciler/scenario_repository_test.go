@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/belay-dev/belay/manifests"
@@ -69,3 +70,20 @@ type never struct{}
 func (never) C() <-chan struct{} { return nil }
 func (never) Done(error)         {}
 func (never) NextAt() time.Time  { return time.Time{} }
+
+// configs prints what the templates of a Deployment's rows name, and what that held.
+func (w *world) configs(name string) string {
+	var b strings.Builder
+	for _, r := range w.store.Rows("default", name) {
+		fmt.Fprintf(&b, "%s %s", r.Commit, r.Outcome)
+		for _, ref := range r.Configs {
+			held := "unknown"
+			if c, ok := w.store.Config(ref.Hash); ok {
+				held = fmt.Sprintf("%v %d", c.Text, len(c.Data))
+			}
+			fmt.Fprintf(&b, " | %s %s: %s", ref.Kind, ref.Name, held)
+		}
+		b.WriteString("\n")
+	}
+	return b.String()
+}

@@ -269,6 +269,8 @@ func (w *world) do(command string) string {
 		return w.history(rest)
 	case "commits":
 		return w.commits()
+	case "configs": // NAME: what the templates of a Deployment's rows name, and what that held
+		return w.configs(rest)
 	case "get":
 		return w.get()
 	case "problems":

@@ -20,6 +20,7 @@ const (
 	bucketCommits   bucket = "commits"
 	bucketCursors   bucket = "cursors"
 	bucketTemplates bucket = "templates"
+	bucketConfigs   bucket = "configs"
 	bucketManaged   bucket = "managed"
 	bucketHolds     bucket = "holds"
 )

@@ -46,6 +46,8 @@ func fill(t testing.TB, s *Store) {
 		PutCommit(Commit{Source: "shop", Step: 1, Hash: "aa", Commits: []string{"aa", "bb"}, Rows: []string{"open"}, RecordedAt: epoch.Add(1)}),
 		PutCursor(Cursor{Source: "shop", Step: 1, Roots: map[string]string{"shop\x00apps/web": "aa"}}),
 		PutTemplate(Template{Hash: "t", Template: template("web")}),
+		PutConfig(Config{Hash: "c", Kind: KindConfigMap, Text: map[string]string{"a": "b"}, Data: map[string][]byte{"raw": {0, 255}}}),
+		PutConfig(Config{Hash: "s", Kind: KindSecret, Type: corev1.SecretTypeOpaque, Data: map[string][]byte{"a": {0, 1}, "empty": {}}}),
 		PutManaged(Managed{Key: KeyOf(web), Source: "shop"}), PutManaged(Managed{Key: KeyOf(gone), Source: "shop"}),
 		PutHold(Hold{Namespace: "default", Name: "web", Until: epoch}), PutHold(Hold{Namespace: "default", Name: "api"}))
 	commit(t, s, RemoveManaged(KeyOf(gone)), RemoveHold("default", "api"))

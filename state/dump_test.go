@@ -40,6 +40,9 @@ func dump(t testing.TB, s *Store) []string {
 	for _, c := range s.ledger.templates {
 		add(c)
 	}
+	for _, c := range s.ledger.configs {
+		add(c)
+	}
 	slices.Sort(lines)
 	return lines
 }

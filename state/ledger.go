@@ -35,6 +35,10 @@ type Row struct {
 
 	Template string   `json:"template,omitempty"` // key of a Template
 	Images   []string `json:"images,omitempty"`   // of the template's containers, in their order
+	// Configs are the ConfigMaps and Secrets that the template names, sorted by kind and name, as they were when the
+	// row was recorded and, from then on, when its template was handed over: those of a fixed name change without the
+	// template.
+	Configs []ConfigRef `json:"configs,omitempty"`
 
 	Revision   int64  `json:"revision,omitempty"` // 0: never handed to a rollout
 	ReplicaSet string `json:"replicaSet,omitempty"`
@@ -93,6 +97,26 @@ type Past struct {
 type Template struct {
 	Hash     string                 `json:"hash"`
 	Template corev1.PodTemplateSpec `json:"template"`
+}
+
+// ConfigRef names a ConfigMap or Secret in the namespace of a row.
+type ConfigRef struct {
+	Kind Kind   `json:"kind"`
+	Name string `json:"name"`
+	// Hash is the key of the Config that it held. Empty: nothing is known of what it held. There may be no such Config:
+	// what is too large to be kept is known by its hash alone.
+	Hash string `json:"hash,omitempty"`
+}
+
+// Config is what a ConfigMap or Secret held while a template named it, stored once under its digest, so that it can be
+// made again with the template. The values of a Secret lie in the same file as the Secret itself, and are given only
+// for a Secret that Git declares: they are in Git's history as well.
+type Config struct {
+	Hash string            `json:"hash"`
+	Kind Kind              `json:"kind"`
+	Type corev1.SecretType `json:"type,omitempty"` // of a Secret
+	Text map[string]string `json:"text,omitempty"` // of a ConfigMap
+	Data map[string][]byte `json:"data,omitempty"` // of a Secret; of a ConfigMap its binary data
 }
 
 // Managed says that Git manages an object, and from where. The set of these is the inventory.

@@ -145,6 +145,14 @@ func (s *Store) Template(hash string) (Template, bool) {
 	return found(t, copyTemplate)
 }
 
+// Config finds what a ConfigMap or Secret held, by its hash.
+func (s *Store) Config(hash string) (Config, bool) {
+	s.mu.RLock()
+	c := s.ledger.configs[hash]
+	s.mu.RUnlock()
+	return found(c, copyConfig)
+}
+
 // Managed says whether Git manages an object, and from where.
 func (s *Store) Managed(key Key) (Managed, bool) {
 	s.mu.RLock()

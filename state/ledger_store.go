@@ -25,6 +25,7 @@ type ledger struct {
 	hashes    *btree.BTreeG[hashed]
 	cursors   map[string]*Cursor
 	templates map[string]*Template
+	configs   map[string]*Config
 	managed   map[Key]*Managed
 	inventory *btree.BTreeG[*Managed] // source, key
 	holds     *btree.BTreeG[*Hold]    // namespace, name
@@ -45,6 +46,7 @@ func newLedger() ledger {
 		hashes:    newTree(func(a, b hashed) int { return cmp.Or(cmp.Compare(a.hash, b.hash), compareCommits(a.commit, b.commit)) }),
 		cursors:   map[string]*Cursor{},
 		templates: map[string]*Template{},
+		configs:   map[string]*Config{},
 		managed:   map[Key]*Managed{},
 		inventory: newTree(func(a, b *Managed) int { return cmp.Or(cmp.Compare(a.Source, b.Source), a.Key.Compare(b.Key)) }),
 		holds: newTree(func(a, b *Hold) int {
@@ -204,6 +206,21 @@ func PutTemplate(t Template) Write {
 	})
 }
 
+// PutConfig keeps the content of a ConfigMap or Secret under its hash. A hash that is there already keeps its content.
+func PutConfig(c Config) Write {
+	given := copyConfig(&c)
+	return ledgerWrite(given, func(l *ledger) (func(), diskChange, error) {
+		if given.Hash == "" {
+			return nil, diskChange{}, errors.New("ledger config: hash is needed")
+		}
+		if l.configs[given.Hash] != nil {
+			return nil, diskChange{}, nil
+		}
+		set := func(_, after *Config) { setOrDelete(l.configs, given.Hash, after) }
+		return put(set, nil, given, bucketConfigs, given.Hash)
+	})
+}
+
 // PutManaged puts an object into the inventory, or replaces what the inventory says of it.
 func PutManaged(m Managed) Write {
 	return ledgerWrite(m, func(l *ledger) (func(), diskChange, error) {
@@ -263,7 +280,7 @@ func setOrDelete[K comparable, V any](m map[K]*V, key K, value *V) {
 
 func copyRow(r *Row) *Row {
 	c := *r
-	c.Images = clone(r.Images)
+	c.Images, c.Configs = clone(r.Images), clone(r.Configs)
 	c.CommittedAt, c.RecordedAt = plain(r.CommittedAt), plain(r.RecordedAt)
 	c.StartedAt, c.EndedAt = plain(r.StartedAt), plain(r.EndedAt)
 	return &c
@@ -292,7 +309,19 @@ func copyTemplate(r *Template) *Template {
 	return &Template{Hash: r.Hash, Template: *r.Template.DeepCopy()}
 }
 
-func clone(s []string) []string {
+func copyConfig(r *Config) *Config {
+	c := *r
+	c.Text, c.Data = maps.Clone(r.Text), nil
+	if len(r.Data) > 0 {
+		c.Data = make(map[string][]byte, len(r.Data))
+	}
+	for k, v := range r.Data {
+		c.Data[k] = slices.Clone(v)
+	}
+	return &c
+}
+
+func clone[T any](s []T) []T {
 	if len(s) == 0 {
 		return nil
 	}

@@ -253,6 +253,33 @@ func TestTemplatesAreKeptOnce(t *testing.T) {
 	}
 }
 
+func TestConfigsAreKeptOnce(t *testing.T) {
+	t.Parallel()
+	s := open(t)
+	want := Config{Hash: "c", Kind: KindConfigMap, Text: map[string]string{"a": "b"}, Data: map[string][]byte{"raw": {1}}}
+	given := *copyConfig(&want)
+	commit(t, s, PutConfig(given))
+	given.Text["a"], given.Data["raw"][0] = "bad", 9
+	version := s.Version()
+	r := commit(t, s, PutConfig(Config{Hash: "c", Kind: KindConfigMap}))
+	if r.Version != version {
+		t.Errorf("put again at %d, was at %d", r.Version, version)
+	}
+	for range 2 {
+		got, ok := s.Config("c")
+		if diff := cmp.Diff(want, got); diff != "" || !ok {
+			t.Errorf("config (-want +got):\n%s", diff)
+		}
+		got.Text["a"], got.Data["raw"][0] = "bad", 9
+	}
+	if _, err := s.Commit(PutConfig(Config{Hash: "lost"}), PutConfig(Config{})); err == nil {
+		t.Error("a config without a hash was taken")
+	}
+	if _, ok := s.Config("lost"); ok {
+		t.Error("a refused config is there")
+	}
+}
+
 func TestLedgerOnlyTransactions(t *testing.T) {
 	t.Parallel()
 	s := open(t)
@@ -275,6 +302,7 @@ func TestWhatCannotBeWrittenIsRefused(t *testing.T) {
 		"row":      PutRow(Row{ID: "a", Namespace: "b", Name: "c", EndedAt: time.Date(math.MaxInt16, 1, 1, 0, 0, 0, 0, time.UTC)}),
 		"cursor":   PutCursor(Cursor{}),
 		"template": PutTemplate(Template{}),
+		"config":   PutConfig(Config{}),
 		"managed":  PutManaged(Managed{}),
 		"hold":     PutHold(Hold{}),
 	} {

@@ -21,6 +21,7 @@ var buckets = func() []storedBucket {
 		ledgerBucket(bucketCommits, func(l *ledger, c *Commit) { l.setCommit(nil, c) }),
 		ledgerBucket(bucketCursors, func(l *ledger, c *Cursor) { l.cursors[c.Source] = c }),
 		ledgerBucket(bucketTemplates, func(l *ledger, t *Template) { l.templates[t.Hash] = t }),
+		ledgerBucket(bucketConfigs, func(l *ledger, c *Config) { l.configs[c.Hash] = c }),
 		ledgerBucket(bucketManaged, func(l *ledger, m *Managed) {
 			l.managed[m.Key] = m
 			l.inventory.ReplaceOrInsert(m)

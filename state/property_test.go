@@ -25,14 +25,16 @@ type model struct {
 	number  int64
 	holds   map[string]string
 	managed map[Key]string
+	configs map[string]string
 }
 
 func newModel() model {
-	return model{objects: map[Key]string{defaultNamespace: ""}, rows: map[string]Row{}, holds: map[string]string{}, managed: map[Key]string{}}
+	return model{objects: map[Key]string{defaultNamespace: ""}, rows: map[string]Row{}, holds: map[string]string{}, managed: map[Key]string{},
+		configs: map[string]string{}}
 }
 
 func (m model) clone() model {
-	return model{maps.Clone(m.objects), maps.Clone(m.rows), m.number, maps.Clone(m.holds), maps.Clone(m.managed)}
+	return model{maps.Clone(m.objects), maps.Clone(m.rows), m.number, maps.Clone(m.holds), maps.Clone(m.managed), maps.Clone(m.configs)}
 }
 
 // apply carries out one write and says whether it is allowed, and whether it changes an object or anything at all.
@@ -77,6 +79,12 @@ func (m *model) apply(w modelWrite) (allowed, object, changed bool) {
 		_, ok := m.holds[w.key.Name]
 		delete(m.holds, w.key.Name)
 		return true, false, ok
+	case "config":
+		_, ok := m.configs[w.key.Name]
+		if !ok {
+			m.configs[w.key.Name] = w.value
+		}
+		return true, false, !ok
 	case "manage":
 		old := m.managed[w.key]
 		m.managed[w.key] = w.value
@@ -121,6 +129,8 @@ func (w modelWrite) write() Write {
 		return Delete(w.key, DeleteOptions{})
 	case "row":
 		return PutRow(w.row)
+	case "config":
+		return PutConfig(Config{Hash: w.key.Name, Kind: KindConfigMap, Text: value})
 	case "hold":
 		return PutHold(Hold{ID: w.value, Namespace: "default", Name: w.key.Name})
 	case "release":
@@ -141,7 +151,7 @@ func valueOf(o Object) string {
 
 var modelWrites = rapid.Custom(func(t *rapid.T) modelWrite {
 	w := modelWrite{
-		verb: rapid.SampledFrom([]string{"create", "create", "update", "update", "status", "delete", "row", "hold", "release", "manage"}).Draw(t, "verb"),
+		verb: rapid.SampledFrom([]string{"create", "create", "update", "update", "status", "delete", "row", "hold", "release", "manage", "config"}).Draw(t, "verb"),
 		key: Key{rapid.SampledFrom([]Kind{KindConfigMap, KindPod}).Draw(t, "kind"), "default",
 			rapid.SampledFrom([]string{"a", "b", "c"}).Draw(t, "name")},
 		value: rapid.SampledFrom([]string{"1", "2", "3"}).Draw(t, "value"),
@@ -381,8 +391,15 @@ func (w *world) check() {
 	for _, m := range w.store.Inventory("") {
 		managed[m.Key] = m.Source
 	}
+	configs := map[string]string{}
+	for _, hash := range []string{"a", "b", "c"} {
+		if c, ok := w.store.Config(hash); ok {
+			configs[hash] = c.Text["value"]
+		}
+	}
 	for what, pair := range map[string][2]any{
 		"objects": {w.model.objects, objects}, "rows": {w.model.rows, rows}, "holds": {w.model.holds, holds}, "managed": {w.model.managed, managed},
+		"configs": {w.model.configs, configs},
 	} {
 		if diff := cmp.Diff(pair[0], pair[1]); diff != "" {
 			w.t.Fatalf("%s (-want +got):\n%s", what, diff)

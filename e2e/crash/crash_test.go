@@ -23,6 +23,7 @@ import (
 
 	"github.com/belay-dev/belay/cmd/belay/app"
 	"github.com/belay-dev/belay/cmd/belay/control"
+	"github.com/belay-dev/belay/state"
 )
 
 var every = flag.Int("every", 8, "kill at every n-th point; 1: at each")
@@ -116,6 +117,8 @@ func play(t *testing.T, repo *repository, branch string, at int) *run {
 	}
 	r.imported()
 	r.end = r.describe()
+	r.stop()
+	r.end += r.kept()
 	return r
 }
 
@@ -345,6 +348,33 @@ func (r *run) describe() string {
 	return b.String()
 }
 
+// kept says what the ledger keeps of what the templates of the rows name, once the service has ended.
+func (r *run) kept() string {
+	r.t.Helper()
+	store, err := state.Open(r.dir, state.Options{Now: time.Now})
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	defer func() {
+		if err := store.Close(); err != nil {
+			r.t.Error(err)
+		}
+	}()
+	var b strings.Builder
+	for _, row := range store.Rows("default", "web") {
+		fmt.Fprintf(&b, "%s names", r.repo.name(row.Commit))
+		for _, ref := range row.Configs {
+			c, _ := store.Config(ref.Hash)
+			fmt.Fprintf(&b, " %s %s %v", ref.Kind, ref.Name, c.Text)
+		}
+		if _, ok := store.Template(row.Template); !ok {
+			b.WriteString(", without a template")
+		}
+		b.WriteString("\n")
+	}
+	return b.String()
+}
+
 // stop ends the service in good order.
 func (r *run) stop() {
 	if r.client != nil {
@@ -353,6 +383,7 @@ func (r *run) stop() {
 	if r.process == nil {
 		return
 	}
+	defer func() { r.process, r.client = nil, nil }()
 	_ = r.process.Process.Signal(os.Interrupt) // it may be gone
 	select {
 	case <-r.exited:

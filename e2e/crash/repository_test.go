@@ -38,7 +38,10 @@ func newRepository(t *testing.T) *repository {
 			fmt.Fprintf(&s, "from %s\n", parent)
 		}
 		s.WriteString("deleteall\n")
-		for name, text := range map[string]string{"web.yaml": manifest("web", c.web), "steady.yaml": steady, "extra.yaml": c.extra} {
+		settings := fmt.Sprintf("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: settings}\ndata: {of: '%s'}\n", c.web)
+		for name, text := range map[string]string{
+			"web.yaml": naming(manifest("web", c.web)), "steady.yaml": steady, "extra.yaml": c.extra, "settings.yaml": settings,
+		} {
 			if text != "" {
 				fmt.Fprintf(&s, "M 644 inline %s\ndata %d\n%s\n", name, len(text), text)
 			}
@@ -65,6 +68,11 @@ spec:
       - name: c
         image: %s
 `, name, name, name, image)
+}
+
+// naming adds a ConfigMap to the environment of a manifest's container.
+func naming(manifest string) string {
+	return manifest + "        envFrom:\n        - configMapRef: {name: settings}\n"
 }
 
 // push moves a branch to a commit.

@@ -1,0 +1,152 @@
+package reconciler
+
+import (
+	"crypto/sha256"
+	"encoding/base32"
+	"encoding/binary"
+	"hash"
+	"maps"
+	"slices"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/belay-dev/belay/reconciler/engine"
+	"github.com/belay-dev/belay/state"
+)
+
+// maxConfigs bounds the contents that are kept for one row, in bytes: what lies beyond is known by its digest alone.
+// One object has 1 MiB at most, as Kubernetes has it.
+const maxConfigs = 4 << 20
+
+// Configs is what a template names, as it was at one moment: a reference to each object, and the contents to keep.
+type Configs struct {
+	Refs     []state.ConfigRef
+	Contents []state.Config
+}
+
+// configsOf takes down what a pod of a namespace uses. find gives the object of a key, nil when there is none, and
+// whether Git declares it. Of a Secret that Git does not declare nothing is kept but its name: what it holds, and what
+// could be guessed from a digest of it, is to go when it is deleted. Pure.
+func configsOf(namespace string, pod *corev1.PodSpec, find func(engine.Key) (o state.Object, git bool)) Configs {
+	var out Configs
+	left := maxConfigs
+	for _, k := range configKeys(namespace, pod) {
+		ref := state.ConfigRef{Kind: k.Kind, Name: k.Name}
+		if o, git := find(k); o != nil && (git || k.Kind == state.KindConfigMap) {
+			c, size := ConfigOf(o)
+			ref.Hash = c.Hash
+			if left -= size; left >= 0 {
+				out.Contents = append(out.Contents, c)
+			}
+		}
+		out.Refs = append(out.Refs, ref)
+	}
+	return out
+}
+
+// ConfigOf is the content of a ConfigMap or Secret under its digest, and how many bytes it has. Labels, annotations and
+// whether it is immutable are no part of it: no pod sees them. The zero value is what any other object gives.
+func ConfigOf(o state.Object) (c state.Config, size int) {
+	switch o := o.(type) {
+	case *corev1.ConfigMap:
+		c = state.Config{Kind: state.KindConfigMap, Text: o.Data, Data: o.BinaryData}
+	case *corev1.Secret:
+		c = state.Config{Kind: state.KindSecret, Type: o.Type, Data: o.Data}
+	default:
+		return state.Config{}, 0
+	}
+	d := digest{h: sha256.New()}
+	d.add(string(c.Kind))
+	d.add(string(c.Type))
+	d.number(len(c.Text))
+	for _, k := range slices.Sorted(maps.Keys(c.Text)) {
+		d.add(k)
+		d.add(c.Text[k])
+	}
+	for _, k := range slices.Sorted(maps.Keys(c.Data)) {
+		d.add(k)
+		d.add(string(c.Data[k]))
+	}
+	c.Hash = encoding.EncodeToString(d.h.Sum(nil)[:20])
+	return c, d.size
+}
+
+// encoding is that of what follows from a content: short, and to be read aloud.
+var encoding = base32.NewEncoding("0123456789abcdefghjkmnpqrstvwxyz").WithPadding(base32.NoPadding)
+
+// digest hashes strings so that no two lists of them are alike.
+type digest struct {
+	h    hash.Hash
+	size int
+}
+
+func (d *digest) number(n int) {
+	_, _ = d.h.Write(binary.BigEndian.AppendUint64(nil, uint64(n))) // a hash takes all
+}
+
+func (d *digest) add(s string) {
+	d.number(len(s))
+	_, _ = d.h.Write([]byte(s))
+	d.size += len(s)
+}
+
+// ConfigObject is the object that a reference of a row named, made anew from what the ledger keeps: without labels and
+// annotations, which Git puts back where it still has it.
+func ConfigObject(namespace string, ref state.ConfigRef, c state.Config) state.Object {
+	o := &corev1.Secret{Type: c.Type, Data: c.Data}
+	o.Namespace, o.Name = namespace, ref.Name
+	if c.Kind == state.KindConfigMap {
+		return &corev1.ConfigMap{ObjectMeta: o.ObjectMeta, Data: c.Text, BinaryData: c.Data}
+	}
+	return o
+}
+
+// wanted finds a ConfigMap or Secret as Git has it now, or as it is where Git has none.
+func (l *Loop) wanted(k engine.Key) (state.Object, bool) {
+	if d := l.desired(k); d != nil {
+		return d.Object(), true
+	}
+	return l.running(k)
+}
+
+// running finds a ConfigMap or Secret as pods that begin now see it.
+func (l *Loop) running(k engine.Key) (state.Object, bool) {
+	_, git := l.o.Store.Managed(k)
+	d := l.desired(k)
+	if o := l.o.Engine.Live(k).Object; o != nil {
+		return o, git || d != nil
+	}
+	if d != nil { // not applied: it does not validate over what runs, or a conflict is being resolved
+		return d.Object(), true
+	}
+	return nil, git
+}
+
+// nameConfigs adds what the templates of Deployments name, at the step that the sources' desired objects stand at.
+func (l *Loop) nameConfigs(deltas []Delta) {
+	for i := range deltas {
+		if d := deltas[i].After; d != nil {
+			if dep, ok := d.Object().(*appsv1.Deployment); ok {
+				deltas[i].Configs = configsOf(dep.Namespace, &dep.Spec.Template.Spec, l.wanted)
+			}
+		}
+	}
+}
+
+// handedOver is a row whose template is handed to the rollout now, with what its pods will see, and the ledger writes
+// that keep both.
+func (l *Loop) handedOver(r state.Row, d *appsv1.Deployment) (state.Row, []state.Write) {
+	named := configsOf(d.Namespace, &d.Spec.Template.Spec, l.running)
+	r.Configs = named.Refs
+	return r, append(configWrites(named.Contents), state.PutTemplate(state.Template{Hash: r.Template, Template: d.Spec.Template}))
+}
+
+// configWrites are the ledger writes that keep contents.
+func configWrites(contents []state.Config) []state.Write {
+	var ws []state.Write
+	for _, c := range contents {
+		ws = append(ws, state.PutConfig(c))
+	}
+	return ws
+}
