@@ -102,16 +102,16 @@ func ConfigObject(namespace string, ref state.ConfigRef, c state.Config) state.O
 	return o
 }
 
-// wanted finds a ConfigMap or Secret as Git has it now, or as it is where Git has none.
-func (l *Loop) wanted(k engine.Key) (state.Object, bool) {
+// wantedConfig finds a ConfigMap or Secret as Git has it now, or as it is where Git has none.
+func (l *Loop) wantedConfig(k engine.Key) (state.Object, bool) {
 	if d := l.desired(k); d != nil {
 		return d.Object(), true
 	}
-	return l.running(k)
+	return l.liveConfig(k)
 }
 
-// running finds a ConfigMap or Secret as pods that begin now see it.
-func (l *Loop) running(k engine.Key) (state.Object, bool) {
+// liveConfig finds a ConfigMap or Secret as pods that begin now see it.
+func (l *Loop) liveConfig(k engine.Key) (state.Object, bool) {
 	_, git := l.o.Store.Managed(k)
 	d := l.desired(k)
 	if o := l.o.Engine.Live(k).Object; o != nil {
@@ -128,7 +128,7 @@ func (l *Loop) nameConfigs(deltas []Delta) {
 	for i := range deltas {
 		if d := deltas[i].After; d != nil {
 			if dep, ok := d.Object().(*appsv1.Deployment); ok {
-				deltas[i].Configs = configsOf(dep.Namespace, &dep.Spec.Template.Spec, l.wanted)
+				deltas[i].Configs = configsOf(dep.Namespace, &dep.Spec.Template.Spec, l.wantedConfig)
 			}
 		}
 	}
@@ -137,7 +137,7 @@ func (l *Loop) nameConfigs(deltas []Delta) {
 // handedOver is a row whose template is handed to the rollout now, with what its pods will see, and the ledger writes
 // that keep both.
 func (l *Loop) handedOver(r state.Row, d *appsv1.Deployment) (state.Row, []state.Write) {
-	named := configsOf(d.Namespace, &d.Spec.Template.Spec, l.running)
+	named := configsOf(d.Namespace, &d.Spec.Template.Spec, l.liveConfig)
 	r.Configs = named.Refs
 	return r, append(configWrites(named.Contents), state.PutTemplate(state.Template{Hash: r.Template, Template: d.Spec.Template}))
 }
