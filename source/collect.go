@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"slices"
 
 	"github.com/go-git/go-git/v5/plumbing"
 )
@@ -26,13 +27,13 @@ type found struct {
 	kind plumbing.ObjectType
 }
 
-// collect returns want and all that is reachable from it, down to commits and trees that has says are there. It reads
+// collect returns what is wanted and all that is reachable from it, down to commits and trees that has says are there. It reads
 // every commit and tree it lists, and no blob.
-func collect(ctx context.Context, from *reader, want plumbing.Hash, has func(plumbing.Hash) bool) ([]found, error) {
+func collect(ctx context.Context, from *reader, has func(plumbing.Hash) bool, wants ...plumbing.Hash) ([]found, error) {
 	c := &collector{ctx: ctx, from: from, has: has, seen: map[plumbing.Hash]bool{}}
 	trees := map[plumbing.Hash]plumbing.Hash{}
 	var commits []rawCommit
-	for stack := []plumbing.Hash{want}; len(stack) > 0; {
+	for stack := slices.Clone(wants); len(stack) > 0; {
 		h := stack[len(stack)-1]
 		stack = stack[:len(stack)-1]
 		if !c.add(h, plumbing.CommitObject) {

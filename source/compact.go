@@ -18,8 +18,8 @@ const maxPacks = 50
 // compact merges the small packs of a mirror into one when there are too many. Packs of which each is larger than twice
 // all smaller ones together stay as they are, so that a large repository is not written anew for a few commits. The new
 // pack has its name before an old one goes; snapshots that are open have the old files open.
-func (m *Mirror) compact(ctx context.Context) error {
-	r, err := m.reader(m.cfg.Dir)
+func (c *clone) compact(ctx context.Context) error {
+	r, err := c.reader(c.cfg.Dir)
 	if err != nil {
 		return err
 	}
@@ -38,12 +38,12 @@ func (m *Mirror) compact(ctx context.Context) error {
 	for _, p := range r.packs {
 		before[p.path] = true
 	}
-	target := &fetchTarget{dir: m.cfg.Dir, limits: m.cfg.Limits}
+	target := &fetchTarget{dir: c.cfg.Dir, limits: c.cfg.Limits}
 	target.limits.PackBytes, target.limits.InflatedBytes = 1<<62, 1<<62 // what is here has been let in
 	if err := target.writePack(ctx, list, func(w io.Writer) error { return copyObjects(ctx, r, list, w) }); err != nil {
 		return err
 	}
-	fresh, err := m.reader(m.cfg.Dir)
+	fresh, err := c.reader(c.cfg.Dir)
 	if err != nil {
 		return err
 	}
@@ -57,7 +57,7 @@ func (m *Mirror) compact(ctx context.Context) error {
 			return err
 		}
 	}
-	m.log.Debug().Int("packs", len(small)).Int("objects", len(list)).Str(logPath, filepath.Base(m.cfg.Dir)).Msg("merged packs")
+	c.log.Debug().Int("packs", len(small)).Int("objects", len(list)).Str(logPath, filepath.Base(c.cfg.Dir)).Msg("merged packs")
 	return nil
 }
 

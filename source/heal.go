@@ -7,36 +7,37 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/go-git/go-git/v5/plumbing"
 )
 
 // openDir makes the mirror directory sound: a head that can be read, or none.
-func (m *Mirror) openDir(ctx context.Context) error {
-	dir := m.cfg.Dir
+func (c *clone) openDir(ctx context.Context, m *Mirror) error {
+	dir := c.cfg.Dir
 	if err := os.RemoveAll(dir + ".new"); err != nil {
 		return err
 	}
 	if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) {
-		return m.initDir(dir)
+		return c.initDir(dir)
 	}
 	if err := removeLitter(dir); err != nil {
 		return err
 	}
-	head, err := m.check(ctx)
+	head, err := c.check(ctx, m.branch)
 	switch KindOf(err) {
 	case "":
 	case KindCorrupt, KindMalformed:
-		m.log.Warn().Err(err).Str(logPath, dir+".bad").Msg("mirror is damaged, set aside")
+		c.log.Warn().Err(err).Str(logPath, dir+".bad").Msg("mirror is damaged, set aside")
 		if err := setAside(dir); err != nil {
 			return err
 		}
-		return m.initDir(dir)
+		return c.initDir(dir)
 	default:
 		return err
 	}
 	m.at = Head{Commit: head}
-	return m.initDir(dir) // HEAD and config are put back as they were
+	return c.initDir(dir) // HEAD and config are put back as they were
 }
 
 // setAside moves a damaged mirror out of the way. An older one is dropped.
@@ -47,10 +48,10 @@ func setAside(dir string) error {
 	return os.Rename(dir, dir+".bad")
 }
 
-// origin is what the mirror in a directory is of.
-func (m *Mirror) origin() string { return m.cfg.URL + " " + m.cfg.Branch + "\n" }
+// origin is what the copy in a directory is of.
+func (c *clone) origin() string { return c.cfg.URL + "\n" }
 
-func (m *Mirror) initDir(dir string) error {
+func (c *clone) initDir(dir string) error {
 	for _, sub := range []string{"objects/pack", "objects/info", "refs/heads", "refs/belay/keep"} {
 		if err := os.MkdirAll(filepath.Join(dir, filepath.FromSlash(sub)), 0o755); err != nil {
 			return err
@@ -59,17 +60,17 @@ func (m *Mirror) initDir(dir string) error {
 	const config = "[core]\n\trepositoryformatversion = 0\n\tbare = true\n[gc]\n\tauto = 0\n"
 	return errors.Join(
 		writeFile(filepath.Join(dir, "config"), []byte(config)),
-		writeFile(filepath.Join(dir, "HEAD"), []byte("ref: "+branchRef(m.cfg.Branch)+"\n")),
-		writeFile(filepath.Join(dir, "description"), []byte(m.origin())),
+		writeFile(filepath.Join(dir, "HEAD"), []byte("ref: "+branchRef(c.cfg.Branch)+"\n")),
+		writeFile(filepath.Join(dir, "description"), []byte(c.origin())),
 	)
 }
 
-// check verifies every pack of the mirror and the head. It returns "" when the mirror is sound and has no head.
-func (m *Mirror) check(ctx context.Context) (Hash, error) {
-	if info, err := os.Stat(filepath.Join(m.cfg.Dir, "objects")); err != nil || !info.IsDir() {
+// check verifies every pack of the copy and the head of a branch. It returns "" when the copy is sound and has no head of it.
+func (c *clone) check(ctx context.Context, branch string) (Hash, error) {
+	if info, err := os.Stat(filepath.Join(c.cfg.Dir, "objects")); err != nil || !info.IsDir() {
 		return "", fmt.Errorf("%w: not a mirror", errDamaged)
 	}
-	r, err := m.reader(m.cfg.Dir)
+	r, err := c.reader(c.cfg.Dir)
 	if err != nil {
 		return "", err
 	}
@@ -82,51 +83,61 @@ func (m *Mirror) check(ctx context.Context) (Hash, error) {
 			return "", err
 		}
 	}
-	if err := m.leaveOrigin(); err != nil {
+	if err := c.leaveOrigin(); err != nil {
 		return "", err
 	}
-	h, err := readRef(m.cfg.Dir, branchRef(m.cfg.Branch))
+	return c.head(ctx, branch)
+}
+
+// head reads what the copy has of a branch and verifies its newest commit; "" when it has none.
+func (c *clone) head(ctx context.Context, branch string) (Hash, error) {
+	h, err := readRef(c.cfg.Dir, branchRef(branch))
 	if errors.Is(err, fs.ErrNotExist) {
 		return "", nil
 	}
 	if err != nil {
 		return "", err
 	}
+	r, err := c.reader(c.cfg.Dir)
+	if err != nil {
+		return "", err
+	}
+	defer r.Close()
 	if _, err := verifyHead(ctx, r, h, plumbing.ZeroHash, func(plumbing.Hash) bool { return false }, 1); err != nil {
 		return "", err
 	}
 	return fromGit(h), nil
 }
 
-// leaveOrigin forgets the branches of a mirror that was of another repository or branch; their heads are kept.
-func (m *Mirror) leaveOrigin() error {
-	data, err := os.ReadFile(filepath.Join(m.cfg.Dir, "description"))
+// leaveOrigin forgets the branches of a copy that was of another repository; their heads are kept.
+func (c *clone) leaveOrigin() error {
+	data, err := os.ReadFile(filepath.Join(c.cfg.Dir, "description"))
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	if string(data) == m.origin() {
+	if string(data) == c.origin() {
 		return nil
 	}
-	names, err := listRefs(m.cfg.Dir, "refs/heads/")
+	names, err := listRefs(c.cfg.Dir, "refs/heads/")
 	if err != nil {
 		return err
 	}
 	for _, name := range names {
-		if h, err := readRef(m.cfg.Dir, branchRef(name)); err == nil {
-			if err := writeRef(m.cfg.Dir, keepPrefix+h.String(), h); err != nil {
+		if h, err := readRef(c.cfg.Dir, branchRef(name)); err == nil {
+			if err := writeRef(c.cfg.Dir, keepPrefix+h.String(), h); err != nil {
 				return err
 			}
 		}
 	}
 	return errors.Join(
-		os.RemoveAll(filepath.Join(m.cfg.Dir, "refs", "heads")),
-		os.RemoveAll(filepath.Join(m.cfg.Dir, "packed-refs")),
-		os.MkdirAll(filepath.Join(m.cfg.Dir, "refs", "heads"), 0o755),
+		os.RemoveAll(filepath.Join(c.cfg.Dir, "refs", "heads")),
+		os.RemoveAll(filepath.Join(c.cfg.Dir, "packed-refs")),
+		os.MkdirAll(filepath.Join(c.cfg.Dir, "refs", "heads"), 0o755),
 	)
 }
 
-func (m *Mirror) reader(dir string) (*reader, error) {
-	return newReader(m.indexes, true, filepath.Join(dir, "objects"))
+func (c *clone) reader(dir string) (*reader, error) {
+	return newReader(c.indexes, true, filepath.Join(dir, "objects"))
 }
 
 // verifyHead reads the commit h, its root tree, and the first-parent chain down to a commit that known says is sound,
@@ -174,7 +185,7 @@ func verifyClosure(ctx context.Context, r *reader, h plumbing.Hash, known func(p
 	if first := len(raw.parents) == 0 || !known(raw.parents[0]); first {
 		err = c.tree(raw.tree, plumbing.ZeroHash, 0)
 	} else {
-		c.out, err = collect(ctx, r, h, known)
+		c.out, err = collect(ctx, r, known, h)
 	}
 	if err != nil {
 		return err
@@ -187,19 +198,25 @@ func verifyClosure(ctx context.Context, r *reader, h plumbing.Hash, known func(p
 	return nil
 }
 
-// haves lists commits of the mirror for the server to find one that it has as well: the head, its ancestors at growing
+// haves lists commits of the copy for the server to find one that it has as well: the heads, their ancestors at growing
 // distances, so that a rewritten branch costs no whole clone, and heads that were left before.
-func (m *Mirror) haves(r *reader, dir string, head plumbing.Hash) []plumbing.Hash {
-	s := &Snapshot{mirror: m, objects: r}
-	out := []plumbing.Hash{head}
-	at := head
-	for i, mark := 1, 1; i <= 1024; i++ {
-		n, err := s.node(at)
-		if err != nil || len(n.parents) == 0 {
-			break
+func (c *clone) haves(r *reader, dir string) []plumbing.Hash {
+	s := &Snapshot{mirror: c, objects: r}
+	var out []plumbing.Hash
+	for _, m := range c.all() {
+		at, err := toGit(m.Head().Commit)
+		if err != nil || slices.Contains(out, at) {
+			continue
 		}
-		if at = n.parents[0]; i == mark {
-			out, mark = append(out, at), mark*2
+		out = append(out, at)
+		for i, mark := 1, 1; i <= 1024; i++ {
+			n, err := s.node(at)
+			if err != nil || len(n.parents) == 0 {
+				break
+			}
+			if at = n.parents[0]; i == mark {
+				out, mark = append(out, at), mark*2
+			}
 		}
 	}
 	kept, err := listRefs(dir, keepPrefix)
@@ -214,69 +231,100 @@ func (m *Mirror) haves(r *reader, dir string, head plumbing.Hash) []plumbing.Has
 	return out
 }
 
-// rebuild fetches everything anew into a directory beside a damaged mirror and puts it in its place. Heads that were
-// kept and are still readable are carried over.
-func (m *Mirror) rebuild(ctx context.Context, h plumbing.Hash) error {
-	dir, fresh := m.cfg.Dir, m.cfg.Dir+".new"
-	if err := os.RemoveAll(fresh); err != nil {
+// rebuild fetches everything anew into a directory beside a damaged copy and puts it in its place. Heads that were kept,
+// or that no move is about, and are still readable are carried over.
+func (c *clone) rebuild(ctx context.Context, moves []move) {
+	fresh := c.cfg.Dir + ".new"
+	err := os.RemoveAll(fresh)
+	if err == nil {
+		err = c.initDir(fresh)
+	}
+	if err == nil {
+		if moves = c.bringEach(ctx, fresh, moves); len(moves) == 0 {
+			return
+		}
+		c.carryKept(ctx, fresh)
+		c.log.Warn().Str(logPath, c.cfg.Dir+".bad").Msg("mirror is damaged, set aside")
+		err = c.exchange(fresh, moves)
+	}
+	c.damaged.Store(err != nil)
+	for _, mv := range moves {
+		mv.of.ended(mv.to, err)
+	}
+}
+
+// exchange puts a rebuilt copy in its place. A mirror whose branch it has nothing of has no head any more.
+func (c *clone) exchange(fresh string, moves []move) error {
+	r, err := c.reader(fresh)
+	if err != nil {
 		return err
 	}
-	if err := m.initDir(fresh); err != nil {
+	defer r.Close()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, m := range c.mirrors {
+		h, err := toGit(m.at.Commit)
+		if err != nil || slices.ContainsFunc(moves, func(mv move) bool { return mv.of == m }) {
+			continue
+		}
+		if !r.has(h) {
+			m.at.Commit = ""
+			continue
+		}
+		if err := writeRef(fresh, branchRef(m.branch), h); err != nil {
+			return err
+		}
+	}
+	if err := setAside(c.cfg.Dir); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	if err := m.bring(ctx, fresh, h, ""); err != nil {
-		return errors.Join(err, os.RemoveAll(fresh))
-	}
-	m.carryKept(ctx, fresh)
-	m.log.Warn().Str(logPath, dir+".bad").Msg("mirror is damaged, set aside")
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if err := setAside(dir); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if err := os.Rename(fresh, c.cfg.Dir); err != nil {
 		return err
 	}
-	if err := os.Rename(fresh, dir); err != nil {
-		return err
+	for _, mv := range moves {
+		mv.of.at.Commit = fromGit(mv.to)
 	}
-	m.at.Commit = fromGit(h)
 	return nil
 }
 
 // carryKept copies what it can of the kept heads, and of the head that is left, into the new mirror.
-func (m *Mirror) carryKept(ctx context.Context, fresh string) {
-	from, err := newReader(&indexes{}, false, filepath.Join(m.cfg.Dir, "objects"))
+func (c *clone) carryKept(ctx context.Context, fresh string) {
+	from, err := newReader(&indexes{}, false, filepath.Join(c.cfg.Dir, "objects"))
 	if err != nil {
 		return
 	}
 	defer from.Close()
-	names, err := listRefs(m.cfg.Dir, keepPrefix)
+	names, err := listRefs(c.cfg.Dir, keepPrefix)
 	if err != nil {
-		m.log.Warn().Err(err).Msg("kept commits cannot be listed")
+		c.log.Warn().Err(err).Msg("kept commits cannot be listed")
 	}
-	if old := m.Head().Commit; old != "" {
-		names = append(names, string(old))
+	for _, m := range c.all() {
+		if old := m.Head().Commit; old != "" {
+			names = append(names, string(old))
+		}
 	}
 	for _, name := range names {
-		if err := m.carry(ctx, from, fresh, Hash(name)); err != nil {
-			m.log.Warn().Err(err).Str(logCommit, name).Msg("kept commit is lost with the damaged mirror")
+		if err := c.carry(ctx, from, fresh, Hash(name)); err != nil {
+			c.log.Warn().Err(err).Str(logCommit, name).Msg("kept commit is lost with the damaged mirror")
 		}
 	}
 }
 
-func (m *Mirror) carry(ctx context.Context, from *reader, fresh string, h Hash) error {
+func (c *clone) carry(ctx context.Context, from *reader, fresh string, h Hash) error {
 	id, err := toGit(h)
 	if err != nil {
 		return err
 	}
-	to, err := m.reader(fresh)
+	to, err := c.reader(fresh)
 	if err != nil {
 		return err
 	}
 	defer to.Close()
-	list, err := collect(ctx, from, id, to.has)
+	list, err := collect(ctx, from, to.has, id)
 	if err != nil || len(list) == 0 {
 		return err
 	}
-	target := &fetchTarget{dir: fresh, limits: m.cfg.Limits, has: to.has}
+	target := &fetchTarget{dir: fresh, limits: c.cfg.Limits, has: to.has}
 	if err := target.writeObjects(ctx, from, list); err != nil {
 		return err
 	}

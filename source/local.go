@@ -17,7 +17,6 @@ import (
 // localRemote is a repository on this machine, read in place and never written.
 type localRemote struct {
 	path    string
-	branch  string
 	indexes *indexes
 	limits  Limits
 }
@@ -163,26 +162,31 @@ func (l *localRemote) supported(dir string) error {
 
 func (l *localRemote) close() {}
 
-func (l *localRemote) head(context.Context) (plumbing.Hash, error) {
+func (l *localRemote) address() string { return l.path }
+
+func (l *localRemote) look(_ context.Context, branches []string) (seen, error) {
+	out := seen{heads: map[string]plumbing.Hash{}}
 	dir, err := gitDir(l.path)
 	if err != nil {
-		return plumbing.ZeroHash, err
+		return out, err
 	}
-	h, err := readRef(dir, branchRef(l.branch))
-	if err == nil {
-		return h, nil
+	for _, b := range branches {
+		h, err := readRef(dir, branchRef(b))
+		if err == nil {
+			out.heads[b] = h
+			continue
+		}
+		if e := l.supported(dir); e != nil {
+			return out, e
+		}
+		if !errors.Is(err, fs.ErrNotExist) {
+			return out, err
+		}
+		if out.branches, err = listRefs(dir, "refs/heads/"); err != nil {
+			return out, err
+		}
 	}
-	if e := l.supported(dir); e != nil {
-		return plumbing.ZeroHash, e
-	}
-	if !errors.Is(err, fs.ErrNotExist) {
-		return plumbing.ZeroHash, err
-	}
-	branches, err := listRefs(dir, "refs/heads/")
-	if err != nil {
-		return plumbing.ZeroHash, err
-	}
-	return plumbing.ZeroHash, noBranch(l.path, l.branch, branches)
+	return out, nil
 }
 
 // noBranch is the error for a branch that is not among branches.
@@ -212,8 +216,8 @@ func printable(r rune) rune {
 	return r
 }
 
-// fetch copies want and everything behind it that the mirror lacks, as one pack.
-func (l *localRemote) fetch(ctx context.Context, want plumbing.Hash, to *fetchTarget) error {
+// fetch copies what is wanted and everything behind it that the mirror lacks, as one pack.
+func (l *localRemote) fetch(ctx context.Context, wants []plumbing.Hash, to *fetchTarget) error {
 	dir, err := gitDir(l.path)
 	if err != nil {
 		return err
@@ -231,7 +235,7 @@ func (l *localRemote) fetch(ctx context.Context, want plumbing.Hash, to *fetchTa
 	}
 	defer from.Close()
 	from.most = l.limits.ObjectBytes
-	list, err := collect(ctx, from, want, to.has)
+	list, err := collect(ctx, from, to.has, wants...)
 	if err != nil {
 		return remoteDamage(l.path, err)
 	}

@@ -8,7 +8,7 @@ import (
 // Snapshot is a read handle on the mirror, with open files of its own: what happens to the mirror later does not
 // reach it. Safe for concurrent use.
 type Snapshot struct {
-	mirror  *Mirror
+	mirror  *clone
 	objects *reader
 	head    Hash
 }
@@ -27,7 +27,7 @@ func (m *Mirror) Snapshot() (*Snapshot, error) {
 		m.suspect(err)
 		return nil, wrap("open snapshot", m.cfg.Name, err)
 	}
-	return &Snapshot{mirror: m, objects: r, head: head.Commit}, nil
+	return &Snapshot{mirror: m.clone, objects: r, head: head.Commit}, nil
 }
 
 // Close releases the handle's files. Trees of the snapshot cannot be read after.

@@ -70,7 +70,7 @@ func (l Limits) withDefaults() Limits {
 	return l
 }
 
-// Config says which branch of which repository is mirrored, and where.
+// Config says which repository is mirrored, where, and which of its branches first.
 type Config struct {
 	// Name is the source's name, for messages.
 	Name string
@@ -117,9 +117,16 @@ func (c Config) validate() error {
 	case c.Dir == "":
 		return fail("no mirror directory", "")
 	case !validBranch(c.Branch):
-		return fail("invalid branch name "+quote(c.Branch), "give the branch's name without refs/heads/, such as main")
+		return invalidBranch(c.Name, c.Branch)
 	}
 	return nil
+}
+
+func invalidBranch(source, branch string) error {
+	return &Error{
+		Kind: KindInvalid, Op: "open source", Subject: source, Err: errorText("invalid branch name " + quote(branch)),
+		Hint: "give the branch's name without refs/heads/, such as main",
+	}
 }
 
 // validBranch follows the rules of git-check-ref-format for the part below refs/heads/.

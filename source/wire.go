@@ -35,7 +35,6 @@ type conversation interface {
 // wireRemote speaks Git's protocol, version 2 and, with servers that do not know it, version 0.
 type wireRemote struct {
 	via      carrier
-	branch   string
 	limits   Limits
 	times    timeouts
 	progress func(Progress)
@@ -58,66 +57,69 @@ type refLine struct {
 	id   plumbing.Hash
 }
 
-func (w *wireRemote) close() { w.via.close() }
+func (w *wireRemote) close()          { w.via.close() }
+func (w *wireRemote) address() string { return w.via.address() }
 
-// head asks for the branch alone where the server can answer that.
-func (w *wireRemote) head(ctx context.Context) (plumbing.Hash, error) {
+// look asks for the branches alone where the server can answer that.
+func (w *wireRemote) look(ctx context.Context, branches []string) (seen, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, w.times.step, errTimeout)
 	defer cancel()
 	known := w.two
-	h, err := w.lookup(ctx)
+	out, err := w.lookup(ctx, branches)
 	if known && (errors.Is(err, errProtocol) || errors.Is(err, io.ErrUnexpectedEOF) || KindOf(err) == KindServer) {
 		w.two = false // the server may have changed: begin anew
-		h, err = w.lookup(ctx)
+		out, err = w.lookup(ctx, branches)
 	}
-	return h, wrapRemote("poll", w.via.address(), cause(ctx, err))
+	return out, wrapRemote("poll", w.via.address(), cause(ctx, err))
 }
 
-func (w *wireRemote) lookup(ctx context.Context) (plumbing.Hash, error) {
+func (w *wireRemote) lookup(ctx context.Context, branches []string) (seen, error) {
 	c, err := w.via.open(ctx)
 	if err != nil {
-		return plumbing.ZeroHash, err
+		return seen{}, err
 	}
 	defer c.Close()
-	ref := branchRef(w.branch)
 	if !w.two || !c.stateless() {
 		g, err := w.greet(c)
 		if err != nil {
-			return plumbing.ZeroHash, err
+			return seen{}, err
 		}
 		if !g.two {
-			return w.pick(g.refs)
+			return pick(branches, g.refs), nil
 		}
 	}
-	refs, err := w.list(c, ref)
+	prefixes := make([]string, len(branches))
+	for i, b := range branches {
+		prefixes[i] = branchRef(b)
+	}
+	refs, err := w.list(c, prefixes...)
 	if err != nil {
-		return plumbing.ZeroHash, err
+		return seen{}, err
 	}
-	for _, r := range refs {
-		if r.name == ref {
-			return r.id, nil
-		}
+	if out := pick(branches, refs); len(out.heads) == len(branches) {
+		return out, nil
 	}
 	if refs, err = w.list(c, "refs/heads/"); err != nil {
-		return plumbing.ZeroHash, err
+		return seen{}, err
 	}
-	return w.pick(refs)
+	return pick(branches, refs), nil
 }
 
-// pick finds the branch among refs.
-func (w *wireRemote) pick(refs []refLine) (plumbing.Hash, error) {
-	var branches []string
+// pick finds branches among refs.
+func pick(branches []string, refs []refLine) seen {
+	out := seen{heads: map[string]plumbing.Hash{}}
 	for _, r := range refs {
 		name, ok := strings.CutPrefix(r.name, "refs/heads/")
-		if ok && name == w.branch {
-			return r.id, nil
+		if !ok {
+			continue
 		}
-		if ok {
-			branches = append(branches, name)
+		out.branches = append(out.branches, name)
+		if slices.Contains(branches, name) {
+			out.heads[name] = r.id
 		}
 	}
-	slices.Sort(branches)
-	return plumbing.ZeroHash, noBranch(w.via.address(), w.branch, branches)
+	slices.Sort(out.branches)
+	return out
 }
 
 // greet reads what the server says first, in either version.
@@ -230,10 +232,12 @@ func (w *wireRemote) command(name string) *message {
 	return m
 }
 
-// list asks for the refs with a prefix: version 2.
-func (w *wireRemote) list(c conversation, prefix string) ([]refLine, error) {
+// list asks for the refs with one of the prefixes: version 2.
+func (w *wireRemote) list(c conversation, prefixes ...string) ([]refLine, error) {
 	m := w.command("ls-refs")
-	m.line("ref-prefix %s", prefix)
+	for _, p := range prefixes {
+		m.line("ref-prefix %s", p)
+	}
 	m.flush()
 	in, err := c.ask(m.Bytes())
 	if err != nil {
@@ -260,18 +264,18 @@ func (w *wireRemote) list(c conversation, prefix string) ([]refLine, error) {
 	}
 }
 
-// fetch receives want and what is behind it as one pack. Silence for longer than a step may take ends it, and so does
+// fetch receives what is wanted and what is behind it as one pack. Silence for longer than a step may take ends it, and so does
 // the limit of a whole fetch.
-func (w *wireRemote) fetch(ctx context.Context, want plumbing.Hash, to *fetchTarget) error {
+func (w *wireRemote) fetch(ctx context.Context, wants []plumbing.Hash, to *fetchTarget) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, w.times.fetch, errTimeout)
 	defer cancel()
 	dog := newWatchdog(ctx, w.times.step)
 	defer dog.stop()
-	err := w.receive(ctx, dog, want, to)
+	err := w.receive(ctx, dog, wants, to)
 	return wrapRemote("fetch", w.via.address(), cause(dog.ctx, err))
 }
 
-func (w *wireRemote) receive(ctx context.Context, dog *watchdog, want plumbing.Hash, to *fetchTarget) error {
+func (w *wireRemote) receive(ctx context.Context, dog *watchdog, wants []plumbing.Hash, to *fetchTarget) error {
 	c, err := w.via.open(dog.ctx)
 	if err != nil {
 		return err
@@ -287,7 +291,7 @@ func (w *wireRemote) receive(ctx context.Context, dog *watchdog, want plumbing.H
 	if to.haves != nil {
 		haves = to.haves()
 	}
-	request, err := w.request(g, want, haves)
+	request, err := w.request(g, wants, haves)
 	if err != nil {
 		return err
 	}
@@ -304,16 +308,18 @@ func (w *wireRemote) receive(ctx context.Context, dog *watchdog, want plumbing.H
 	})
 }
 
-// request asks for everything behind want that is not behind haves. All is said in one message: the server need not
+// request asks for everything behind wants that is not behind haves. All is said in one message: the server need not
 // know any of the haves.
-func (w *wireRemote) request(g greeted, want plumbing.Hash, haves []plumbing.Hash) ([]byte, error) {
+func (w *wireRemote) request(g greeted, wants, haves []plumbing.Hash) ([]byte, error) {
 	if w.two {
 		m := w.command("fetch")
 		m.line("ofs-delta")
 		if w.progress == nil {
 			m.line("no-progress")
 		}
-		m.line("want %s", want)
+		for _, h := range wants {
+			m.line("want %s", h)
+		}
 		for _, h := range haves {
 			m.line("have %s", h)
 		}
@@ -336,7 +342,13 @@ func (w *wireRemote) request(g greeted, want plumbing.Hash, haves []plumbing.Has
 		return nil, &Error{Kind: KindUnsupported, Op: "fetch", Subject: w.via.address(), Err: errorText("the server is too old: it has no side-band-64k")}
 	}
 	m := &message{}
-	m.line("want %s %s", want, strings.Join(use, " "))
+	for i, h := range wants {
+		if i == 0 {
+			m.line("want %s %s", h, strings.Join(use, " "))
+			continue
+		}
+		m.line("want %s", h)
+	}
 	m.flush()
 	for _, h := range haves {
 		m.line("have %s", h)
