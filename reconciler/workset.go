@@ -96,12 +96,17 @@ func (w *workset) next(maxRollouts int) []engine.Key {
 	if free <= 0 || len(w.waiting) == 0 {
 		return nil
 	}
-	keys := make([]engine.Key, 0, len(w.waiting))
+	older := func(a, b engine.Key) int { return cmp.Compare(w.waiting[a], w.waiting[b]) }
+	keys := make([]engine.Key, 0, free+1) // sorted; thousands may wait, and few have their turn
 	for k := range w.waiting {
-		keys = append(keys, k)
+		if len(keys) == free && older(k, keys[free-1]) > 0 {
+			continue
+		}
+		at, _ := slices.BinarySearchFunc(keys, k, older)
+		keys = slices.Insert(keys, at, k)
+		keys = keys[:min(free, len(keys))]
 	}
-	slices.SortFunc(keys, func(a, b engine.Key) int { return cmp.Compare(w.waiting[a], w.waiting[b]) })
-	return keys[:min(free, len(keys))]
+	return keys
 }
 
 // failures counts the failed Deployments of each commit.

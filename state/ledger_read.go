@@ -32,8 +32,12 @@ func (s *Store) Rows(namespace, name string) []Row {
 func (s *Store) LastRow(namespace, name string, not Outcome) (Row, bool) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
+	return s.ledger.lastRow(namespace, name, not)
+}
+
+func (l *ledger) lastRow(namespace, name string, not Outcome) (Row, bool) {
 	var last *Row
-	s.ledger.byName.DescendLessOrEqual(&Row{Namespace: namespace, Name: name, Number: maxNumber}, func(r *Row) bool {
+	l.byName.DescendLessOrEqual(&Row{Namespace: namespace, Name: name, Number: maxNumber}, func(r *Row) bool {
 		if r.Namespace != namespace || r.Name != name {
 			return false
 		}
@@ -165,8 +169,12 @@ func (s *Store) Managed(key Key) (Managed, bool) {
 func (s *Store) Inventory(source string) []Managed {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
+	return s.ledger.inventoryOf(source)
+}
+
+func (l *ledger) inventoryOf(source string) []Managed {
 	var list []Managed
-	for m := range from(s.ledger.inventory, &Managed{Source: source}) {
+	for m := range from(l.inventory, &Managed{Source: source}) {
 		if source != "" && m.Source != source {
 			break
 		}
@@ -179,7 +187,11 @@ func (s *Store) Inventory(source string) []Managed {
 func (s *Store) Hold(namespace, name string) (Hold, bool) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	h, _ := s.ledger.holds.Get(&Hold{Namespace: namespace, Name: name})
+	return s.ledger.hold(namespace, name)
+}
+
+func (l *ledger) hold(namespace, name string) (Hold, bool) {
+	h, _ := l.holds.Get(&Hold{Namespace: namespace, Name: name})
 	return found(h, func(h *Hold) *Hold { return h })
 }
 

@@ -1,7 +1,9 @@
 package state
 
 import (
+	"fmt"
 	"slices"
+	"sync"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -131,4 +133,70 @@ func TestOptionsNeedAClock(t *testing.T) {
 	if _, err := Open(t.TempDir(), Options{}); err == nil {
 		t.Error("no error")
 	}
+}
+
+// TestSnapshot: a snapshot shows one moment, whatever is written since, and all of it.
+func TestSnapshot(t *testing.T) {
+	t.Parallel()
+	s := open(t)
+	fill(t, s)
+	sets := func(r Reading) []*appsv1.ReplicaSet {
+		d, ok := Get[*appsv1.Deployment](r, "default", "web")
+		if !ok {
+			return nil
+		}
+		return OwnedBy[*appsv1.ReplicaSet](r, d.UID)
+	}
+	type seen struct {
+		Version   int64
+		Pods      []*corev1.Pod
+		Sets      []*appsv1.ReplicaSet
+		Inventory []Managed
+		Last      Row
+		Hold      Hold
+		Gone      bool
+	}
+	look := func(x *Snapshot) seen {
+		v := seen{Version: x.Version(), Pods: List[*corev1.Pod](x, ""), Sets: sets(x), Inventory: x.Inventory("shop")}
+		v.Last, _ = x.LastRow("default", "web", "none")
+		v.Hold, _ = x.Hold("default", "web")
+		_, there := Find(x, Key{KindSecret, "default", "s"})
+		v.Gone = !there
+		return v
+	}
+	x := s.Snapshot()
+	want := look(x)
+	if len(want.Pods) != 2 || len(want.Sets) != 1 || len(want.Inventory) != 1 || want.Last.ID != "open" || want.Hold.Name != "web" || want.Gone {
+		t.Fatalf("a snapshot of a filled store has %d pods, %d sets, last row %+v", len(want.Pods), len(want.Sets), want.Last)
+	}
+	var writers sync.WaitGroup
+	for n := range 4 {
+		writers.Go(func() {
+			for i := range 50 {
+				name := fmt.Sprintf("more-%d-%d", n, i)
+				_, err := s.Commit(Create(pod(name, want.Sets[0])), PutRow(testRow(name, "web", true)), PutManaged(Managed{Key: podKey(name), Source: "shop"}))
+				if err != nil {
+					t.Error(err)
+				}
+				if other := s.Snapshot(); other.Version() <= want.Version {
+					t.Error("a later snapshot has an older version")
+				}
+			}
+		})
+	}
+	for range 50 {
+		if diff := cmp.Diff(want, look(x)); diff != "" {
+			t.Fatalf("the snapshot changed (-was +is):\n%s", diff)
+		}
+	}
+	writers.Wait()
+	commit(t, s, Delete(Key{KindSecret, "default", "s"}, DeleteOptions{}), RemoveHold("default", "web"),
+		Delete(KeyOf(want.Sets[0]), DeleteOptions{}), Delete(KeyOf(want.Pods[1]), DeleteOptions{GracePeriodSeconds: seconds(0)}))
+	if diff := cmp.Diff(want, look(x)); diff != "" {
+		t.Errorf("the snapshot changed (-was +is):\n%s", diff)
+	}
+	if now := look(s.Snapshot()); len(now.Pods) != 201 || len(now.Sets) != 0 || !now.Gone || now.Hold.Name != "" || len(now.Inventory) != 201 {
+		t.Errorf("now: %d pods, %d sets, %d managed, hold %+v", len(now.Pods), len(now.Sets), len(now.Inventory), now.Hold)
+	}
+	checkIndexes(t, s)
 }

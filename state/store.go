@@ -235,12 +235,7 @@ func (s *Store) Version() int64 {
 }
 
 // Get finds an object.
-func (s *Store) Get(key Key) (Object, bool) {
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	o := s.index.get(key)
-	return o, o != nil
-}
+func (s *Store) Get(key Key) (Object, bool) { return Find(s, key) }
 
 // List gives the objects of a kind, sorted by namespace and name; an empty namespace stands for all.
 func (s *Store) List(kind Kind, namespace string) []Object {
@@ -307,9 +302,9 @@ func (s *Store) Owned(owner types.UID) []Object {
 }
 
 // Get finds an object of the kind that T is.
-func Get[T Object](s *Store, namespace, name string) (T, bool) {
+func Get[T Object](r Reading, namespace, name string) (T, bool) {
 	var t T
-	o, ok := s.Get(Key{Kind: kindFor[T](), Namespace: namespace, Name: name})
+	o, ok := Find(r, Key{Kind: kindFor[T](), Namespace: namespace, Name: name})
 	if ok {
 		t = o.(T)
 	}
@@ -317,11 +312,11 @@ func Get[T Object](s *Store, namespace, name string) (T, bool) {
 }
 
 // List gives the objects of the kind that T is, sorted by namespace and name; an empty namespace stands for all.
-func List[T Object](s *Store, namespace string) []T {
-	s.mu.RLock()
-	defer s.mu.RUnlock()
+func List[T Object](r Reading, namespace string) []T {
+	x, _, done := r.reading()
+	defer done()
 	var list []T
-	for o := range s.index.list(kindFor[T](), namespace) {
+	for o := range x.list(kindFor[T](), namespace) {
 		list = append(list, o.(T))
 	}
 	return list
@@ -329,11 +324,11 @@ func List[T Object](s *Store, namespace string) []T {
 
 // OwnedBy gives the objects of the kind that T is and that have an owner reference to the uid, sorted by namespace
 // and name.
-func OwnedBy[T Object](s *Store, owner types.UID) []T {
-	s.mu.RLock()
-	defer s.mu.RUnlock()
+func OwnedBy[T Object](r Reading, owner types.UID) []T {
+	x, _, done := r.reading()
+	defer done()
 	var list []T
-	for o := range s.index.ownedBy(owner, kindFor[T]()) {
+	for o := range x.ownedBy(owner, kindFor[T]()) {
 		list = append(list, o.(T))
 	}
 	return list

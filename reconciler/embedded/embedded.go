@@ -41,20 +41,23 @@ var kinds = map[state.Kind]bool{
 }
 
 // Live returns the stored object and, for a Deployment, how its rollout stands.
-func (e *Engine) Live(key engine.Key) engine.Live {
-	o, ok := e.store.Get(key)
+func (e *Engine) Live(key engine.Key) engine.Live { return e.LiveIn(e.store, key) }
+
+// LiveIn is Live in a snapshot of the engine's store.
+func (e *Engine) LiveIn(view state.Reading, key engine.Key) engine.Live {
+	o, ok := state.Find(view, key)
 	if !ok {
 		return engine.Live{}
 	}
 	l := engine.Live{Object: o}
 	if d, ok := o.(*appsv1.Deployment); ok {
-		l.Rollout = e.rollout(d)
+		l.Rollout = e.rollout(view, d)
 	}
 	return l
 }
 
-func (e *Engine) rollout(d *appsv1.Deployment) engine.Rollout {
-	sets := state.OwnedBy[*appsv1.ReplicaSet](e.store, d.UID)
+func (e *Engine) rollout(view state.Reading, d *appsv1.Deployment) engine.Rollout {
+	sets := state.OwnedBy[*appsv1.ReplicaSet](view, d.UID)
 	p := e.progress(d, sets)
 	r := engine.Rollout{
 		Phase: phaseOf(p.Phase), Reason: p.Reason, Message: p.Message, Template: p.Template, ReplicaSet: p.ReplicaSet,
@@ -69,7 +72,7 @@ func (e *Engine) rollout(d *appsv1.Deployment) engine.Rollout {
 	}
 	for _, rs := range sets {
 		if rs.Name == p.ReplicaSet && (r.Phase != engine.PhaseComplete || d.Status.AvailableReplicas < *d.Spec.Replicas) {
-			r.Waits = waits(state.OwnedBy[*corev1.Pod](e.store, rs.UID))
+			r.Waits = waits(state.OwnedBy[*corev1.Pod](view, rs.UID))
 		}
 	}
 	return r

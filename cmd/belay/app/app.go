@@ -169,7 +169,7 @@ func (a *App) controllers(store *state.Store, pods node.PodRunner) []controller.
 type parts struct {
 	hooks        *trigger.Hooks // nil: none are configured
 	loop         *reconciler.Loop
-	engine       reconciler.Engine
+	engine       *embedded.Engine
 	found        *found
 	repositories []*repository
 	mirrors      map[string]*mirror // by source

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"slices"
+	"time"
 
 	"github.com/belay-dev/belay/cmd/belay/control"
 	"github.com/belay-dev/belay/reconciler"
@@ -124,6 +125,7 @@ func (o *operator) wait(ctx context.Context, ids []string, moved func(control.Ro
 	last := map[string]state.Outcome{}
 	for {
 		version := o.store.Version()
+		var follow []string // what may move still: a rollout that failed may complete after all
 		going := false
 		for _, id := range ids {
 			r, ok := o.store.Row(id)
@@ -142,13 +144,35 @@ func (o *operator) wait(ctx context.Context, ids []string, moved func(control.Ro
 			case r.Open:
 				going = true
 			}
+			if r.Open || r.Outcome == reconciler.Failed {
+				follow = append(follow, id)
+			}
 		}
 		if !going {
 			return nil
 		}
+		ids = follow
+		if err := pause(ctx, time.Duration(len(follow))*lookCost); err != nil {
+			return err
+		}
 		if _, err := o.store.WaitChange(ctx, version); err != nil {
 			return fmt.Errorf("wait for the rollouts: %w", err)
 		}
+	}
+}
+
+// lookCost is how long to wait, for each row that is followed, before looking again: many are followed at little cost,
+// few without delay.
+const lookCost = 20 * time.Microsecond
+
+func pause(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
 	}
 }
 

@@ -1,6 +1,7 @@
 package app
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -22,17 +23,24 @@ import (
 // reader answers control's questions from what is stored and published.
 type reader struct {
 	store  *state.Store
-	engine reconciler.Engine
+	engine lives
 	loop   *reconciler.Loop
 	doing  func(source string) string // what is going on with a source's repository
 	found  *found
 }
 
+// lives says what runs under a key, now or at the moment of a snapshot.
+type lives interface {
+	Live(engine.Key) engine.Live
+	LiveIn(state.Reading, engine.Key) engine.Live
+}
+
 var _ control.Reader = (*reader)(nil)
 
-// Status shows every source, app, managed Deployment and problem.
+// Status shows every source, app, managed Deployment and problem. However much is going on, it is one moment's state.
 func (r *reader) Status(context.Context) (control.Status, error) {
 	sources, problems := r.loop.Status()
+	now := r.store.Snapshot()
 	out := control.Status{Sources: []control.Source{}, Apps: []control.App{}, Deployments: []control.Deployment{}, Problems: []control.Problem{}}
 	for _, s := range sources {
 		src := control.Source{
@@ -44,12 +52,14 @@ func (r *reader) Status(context.Context) (control.Status, error) {
 		for _, a := range s.Apps {
 			out.Apps = append(out.Apps, control.App{Source: s.Name, Name: a.Name, Path: a.Path, Commit: a.Commit, Stale: a.Stale, Closed: closed(a.Opening)})
 		}
+		var found []control.Deployment
 		if s.Suspended {
-			out.Deployments = append(out.Deployments, r.found.deployments(s.Name)...)
+			found = r.found.deployments(s.Name)
+			out.Deployments = append(out.Deployments, found...)
 		}
-		for _, m := range r.store.Inventory(s.Name) {
-			if m.Key.Kind == state.KindDeployment && !shown(out.Deployments, m.Key) {
-				out.Deployments = append(out.Deployments, r.deployment(m, s))
+		for _, m := range now.Inventory(s.Name) {
+			if m.Key.Kind == state.KindDeployment && !shown(found, m.Key) {
+				out.Deployments = append(out.Deployments, r.deployment(now, m, s))
 			}
 		}
 		for _, p := range s.Problems {
@@ -62,11 +72,12 @@ func (r *reader) Status(context.Context) (control.Status, error) {
 	return out, nil
 }
 
-// shown reports whether what runs of a Deployment is listed already.
+// shown reports whether what runs of a Deployment is listed already, by namespace and name.
 func shown(ds []control.Deployment, k state.Key) bool {
-	return slices.ContainsFunc(ds, func(d control.Deployment) bool {
-		return d.Reason == reasonFound && d.Namespace == k.Namespace && d.Name == k.Name
+	_, ok := slices.BinarySearchFunc(ds, k, func(d control.Deployment, k state.Key) int {
+		return cmp.Or(cmp.Compare(d.Namespace, k.Namespace), cmp.Compare(d.Name, k.Name))
 	})
+	return ok
 }
 
 // closed shows a window that keeps changes of an app from beginning; nil: none does.
@@ -99,11 +110,11 @@ func problemOf(p manifests.Problem) control.Problem {
 }
 
 // deployment shows one managed Deployment.
-func (r *reader) deployment(m state.Managed, s reconciler.SourceStatus) control.Deployment {
+func (r *reader) deployment(now *state.Snapshot, m state.Managed, s reconciler.SourceStatus) control.Deployment {
 	out := control.Deployment{Namespace: m.Key.Namespace, Name: m.Key.Name, App: m.App, Images: []string{}, Health: control.Missing}
-	live := r.engine.Live(m.Key)
+	live := r.engine.LiveIn(now, m.Key)
 	var newest *state.Row // that says most about now: no commit overtaken before it ran
-	if row, ok := r.store.LastRow(m.Key.Namespace, m.Key.Name, reconciler.Superseded); ok {
+	if row, ok := now.LastRow(m.Key.Namespace, m.Key.Name, reconciler.Superseded); ok {
 		newest = &row
 		out.Outcome = string(newest.Outcome)
 		out.Reason = newest.Reason
