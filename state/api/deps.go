@@ -6,7 +6,5 @@ package api
 // versions that are no modules), so they are required from the first commit on. The build tag keeps them
 // out of the binary until the API server uses them: what is listed here is what it does not use yet.
 import (
-	_ "k8s.io/cri-streaming/pkg/streaming/portforward"
-	_ "k8s.io/cri-streaming/pkg/streaming/remotecommand"
 	_ "k8s.io/kubernetes/pkg/registry/authorization/selfsubjectrulesreview"
 )

@@ -102,11 +102,14 @@ func (b *backend) core() (map[string]rest.Storage, error) {
 	if err != nil {
 		return nil, err
 	}
+	in := inside{b, pods.Store}
 	return map[string]rest.Storage{
 		"events": ev, "configmaps": cm, "secrets": secret,
 		"namespaces": ns, "namespaces/status": nsStatus, "namespaces/finalize": nsFinalize,
 		"resourcequotas": quota, "resourcequotas/status": quotaStatus,
 		"pods": pods, "pods/status": podStatus,
+		"pods/log": logs{in}, "pods/portforward": portForwards{connects{in}},
+		"pods/exec": execs{connects{in}}, "pods/attach": attaches{connects{in}},
 		"services": svc, "services/status": svcStatus,
 	}, nil
 }

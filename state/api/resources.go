@@ -39,9 +39,11 @@ var kept = map[schema.GroupResource]struct {
 
 // backend gives every registry its storage over the one store.
 type backend struct {
-	store   *state.Store
-	writer  Writer
-	watches sync.WaitGroup
+	store    *state.Store
+	writer   Writer
+	reach    Pods
+	watches  sync.WaitGroup // of the goroutines of all watches and streams
+	stopping chan struct{}  // closed when the server stops
 }
 
 var _ generic.RESTOptionsGetter = (*backend)(nil)

@@ -35,6 +35,8 @@ type Options struct {
 	Store *state.Store
 	// Writer decides about what Git manages.
 	Writer Writer
+	// Pods reaches into running pods; nil: nothing does.
+	Pods Pods
 	// Listener is where to serve; the server closes it.
 	Listener net.Listener
 	// Dir is the data directory: the certificate lies in tls, the tokens in tokens, what kubectl needs in kubeconfig.
@@ -53,6 +55,8 @@ type Server struct {
 	generic    *genericapiserver.GenericAPIServer
 	kubeconfig string
 	ready      chan struct{}
+	// connections are all that are open.
+	connections *connections
 }
 
 // kubernetesVersion is that of the module k8s.io/kubernetes.
@@ -62,9 +66,10 @@ const kubernetesVersion = "v1.36.3"
 func New(o Options) (*Server, error) {
 	libraries.log.Store(&o.Log)
 	s := &Server{
-		backend: &backend{store: o.Store, writer: o.Writer}, kubeconfig: filepath.Join(o.Dir, "kubeconfig"),
-		ready: make(chan struct{}),
+		backend: &backend{store: o.Store, writer: o.Writer, reach: o.Pods, stopping: make(chan struct{})}, kubeconfig: filepath.Join(o.Dir, "kubeconfig"),
+		ready: make(chan struct{}), connections: newConnections(o.Listener),
 	}
+	o.Listener = s.connections
 	tokens, err := openTokens(filepath.Join(o.Dir, "tokens"))
 	if err != nil {
 		return nil, err
@@ -100,14 +105,27 @@ func (s *Server) Run(ctx context.Context) error {
 	inside, stop := context.WithCancel(ctx)
 	var waiting sync.WaitGroup
 	waiting.Go(func() { s.awaitReady(inside) })
+	waiting.Go(func() { s.endStreams(inside) })
 	err := s.generic.PrepareRun().RunWithContext(ctx)
 	stop()
 	waiting.Wait()
+	s.connections.close()
 	s.backend.watches.Wait()
 	if errors.Is(err, http.ErrServerClosed) {
 		return nil
 	}
 	return err
+}
+
+// stopGrace is how long requests may go on after the server was told to stop.
+const stopGrace = 2 * time.Second
+
+// endStreams ends the streams when ctx does, and breaks off what is left after a grace: a client that reads nothing
+// keeps nobody from stopping.
+func (s *Server) endStreams(ctx context.Context) {
+	<-ctx.Done()
+	close(s.backend.stopping)
+	time.AfterFunc(stopGrace, s.connections.close)
 }
 
 // readyEvery is how often a server that starts is asked whether it is ready.
@@ -201,7 +219,7 @@ func (r released) Info() *apiversion.Info {
 
 // longRunning says which requests no time limit ends.
 func longRunning(paths map[string]http.Handler) request.LongRunningRequestCheck {
-	streams := filters.BasicLongRunningRequestCheck(sets.NewString("watch"), sets.NewString("log"))
+	streams := filters.BasicLongRunningRequestCheck(sets.NewString("watch"), sets.NewString("log", "portforward", "exec", "attach"))
 	return func(r *http.Request, info *request.RequestInfo) bool {
 		for path := range paths {
 			if strings.HasPrefix(r.URL.Path, path) {

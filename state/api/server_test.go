@@ -73,6 +73,7 @@ type served struct {
 	writer *refuser
 	log    *lines
 	config *rest.Config
+	stop   func(*testing.T) // may be called before the test ends
 }
 
 // serve runs a server until the test ends.
@@ -88,7 +89,7 @@ func serve(t *testing.T) *served {
 		t.Fatal(err)
 	}
 	api, err := New(Options{
-		Store: s.store, Writer: s.writer, Listener: listener, Dir: s.dir, Now: time.Now, Log: zerolog.New(s.log),
+		Store: s.store, Writer: s.writer, Pods: inPods{}, Listener: listener, Dir: s.dir, Now: time.Now, Log: zerolog.New(s.log),
 		Paths: map[string]http.Handler{"/belay/v1/": http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "own") })},
 	})
 	if err != nil {
@@ -97,12 +98,16 @@ func serve(t *testing.T) *served {
 	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
 	ended := make(chan error, 1)
 	go func() { ended <- api.Run(ctx) }()
-	t.Cleanup(func() {
-		cancel()
-		if err := errors.Join(<-ended, s.store.Close()); err != nil {
-			t.Error(err)
-		}
-	})
+	var once sync.Once
+	s.stop = func(t *testing.T) {
+		once.Do(func() {
+			cancel()
+			if err := errors.Join(<-ended, s.store.Close()); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	t.Cleanup(func() { s.stop(t) })
 	select {
 	case <-api.Ready():
 	case <-time.After(30 * time.Second):
@@ -152,6 +157,7 @@ func TestServer(t *testing.T) {
 	for name, check := range map[string]func(*testing.T, *served){
 		"objects": checkObjects, "managed": checkManaged, "roles": checkRoles, "doors": checkDoors, "watch": checkWatch,
 		"services": checkServices, "hostile": checkHostile, "files": checkFiles,
+		"logs": checkLogs, "port-forward": checkPortForward, "exec": checkExec,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

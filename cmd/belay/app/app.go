@@ -74,7 +74,7 @@ func (a *App) Run(ctx context.Context) (err error) {
 	if err := a.namespaces(store); err != nil {
 		return err
 	}
-	pods, err := a.runner(store)
+	pods, streams, err := a.runner(store)
 	if err != nil {
 		return err
 	}
@@ -86,7 +86,7 @@ func (a *App) Run(ctx context.Context) (err error) {
 		return err
 	}
 	parts := a.wire(store)
-	parts.found = found
+	parts.found, parts.streams = found, streams
 	defer func() { err = errors.Join(err, parts.close()) }()
 	listeners, err := a.listen()
 	if err != nil {
@@ -171,6 +171,7 @@ type parts struct {
 	loop         *reconciler.Loop
 	engine       *embedded.Engine
 	found        *found
+	streams      node.Streamer // nil: nothing reaches into pods
 	repositories []*repository
 	mirrors      map[string]*mirror // by source
 	triggers     []*trigger.Trigger

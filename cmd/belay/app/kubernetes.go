@@ -12,6 +12,7 @@ import (
 	"github.com/rs/zerolog"
 	"k8s.io/client-go/tools/clientcmd"
 
+	"github.com/belay-dev/belay/reconciler/node"
 	"github.com/belay-dev/belay/state"
 )
 
@@ -31,7 +32,9 @@ type API interface {
 
 // APIOptions is what the Kubernetes API works with.
 type APIOptions struct {
-	Store    *state.Store
+	Store *state.Store
+	// Pods reach into running pods; nil: nothing does.
+	Pods     node.Streamer
 	Listener net.Listener
 	Dir      string // data directory
 	// Paths are handlers of more paths.
@@ -44,12 +47,12 @@ type APIOptions struct {
 
 // kubernetes makes the Kubernetes API on a listener, with Belay's own beside it; nil when there is nothing to serve or
 // nowhere.
-func (a *App) kubernetes(l net.Listener, own http.Handler, store *state.Store) (API, error) {
+func (a *App) kubernetes(l net.Listener, own http.Handler, store *state.Store, pods node.Streamer) (API, error) {
 	if a.API == nil || l == nil {
 		return nil, nil
 	}
 	return a.API(APIOptions{
-		Store: store, Listener: l, Dir: a.dir, Paths: map[string]http.Handler{"/belay/v1/": own}, Branch: a.config.branch,
+		Store: store, Pods: pods, Listener: l, Dir: a.dir, Paths: map[string]http.Handler{"/belay/v1/": own}, Branch: a.config.branch,
 		Now: a.now, Log: a.log,
 	})
 }

@@ -24,16 +24,19 @@ type Seams struct {
 	Runner node.PodRunner
 }
 
-// runner is what runs the pods. One whose pods are outside of this process acts only on what is durable.
-func (a *App) runner(store *state.Store) (node.PodRunner, error) {
-	if a.Seams.Runner != nil {
-		return durable{a.Seams.Runner, store}, nil
+// runner is what runs the pods, and what reaches into them (nil: nothing does). One whose pods are outside of this process
+// acts only on what is durable.
+func (a *App) runner(store *state.Store) (node.PodRunner, node.Streamer, error) {
+	if r := a.Seams.Runner; r != nil {
+		streams, _ := r.(node.Streamer)
+		return durable{r, store}, streams, nil
 	}
 	options, err := simulated.Parse(a.config.Simulate)
 	if err != nil {
-		return nil, fmt.Errorf("simulate: %w", err)
+		return nil, nil, fmt.Errorf("simulate: %w", err)
 	}
-	return simulated.New(options), nil
+	r := simulated.New(options)
+	return r, r.Streams(a.now), nil
 }
 
 // durable has a runner act on a pod only once what it acts on is on disk: a crash forgets no container.

@@ -91,7 +91,7 @@ func (a *App) serve(ctx context.Context, ls listeners, p parts, store *state.Sto
 		},
 		o,
 	)
-	api, err := a.kubernetes(ls.health, handler, store)
+	api, err := a.kubernetes(ls.health, handler, store, p.streams)
 	if err != nil {
 		return errors.Join(err, ls.close())
 	}

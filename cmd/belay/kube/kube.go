@@ -17,7 +17,7 @@ var _ app.NewAPI = New
 // New makes the Kubernetes API of a service.
 func New(o app.APIOptions) (app.API, error) {
 	return api.New(api.Options{
-		Store: o.Store, Writer: refuser{o.Branch}, Listener: o.Listener, Dir: o.Dir, Paths: o.Paths, Now: o.Now, Log: o.Log,
+		Store: o.Store, Pods: o.Pods, Writer: refuser{o.Branch}, Listener: o.Listener, Dir: o.Dir, Paths: o.Paths, Now: o.Now, Log: o.Log,
 	})
 }
 

@@ -32,6 +32,7 @@ type resident struct {
 	Memory
 	ip     netip.Addr
 	pulled map[string]bool // images that this pod had to pull
+	gone   chan struct{}   // closed when the pod is
 }
 
 // New is a simulated node that nothing runs on yet.
@@ -78,6 +79,7 @@ func (r *Runner) Remove(_ context.Context, uid types.UID) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if pod, ok := r.pods[uid]; ok {
+		close(pod.gone)
 		delete(r.taken, pod.ip)
 		delete(r.pods, uid)
 	}
@@ -100,7 +102,7 @@ func (r *Runner) remember(pod *corev1.Pod, now time.Time) (memory Memory, pulled
 
 // take gives a pod its place. What it has to pull is decided now, as several pods may pull one image at a time.
 func (r *Runner) take(pod *corev1.Pod, arrived time.Time) *resident {
-	p := &resident{Memory: Memory{Arrived: arrived}}
+	p := &resident{Memory: Memory{Arrived: arrived}, gone: make(chan struct{})}
 	for _, list := range [][]corev1.Container{pod.Spec.InitContainers, pod.Spec.Containers} {
 		for _, c := range list {
 			if c.ImagePullPolicy == corev1.PullAlways || c.ImagePullPolicy != corev1.PullNever && !r.present[c.Image] {

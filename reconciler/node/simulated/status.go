@@ -127,9 +127,21 @@ func (l *life) status(spec *corev1.Container, out outcome, before []corev1.Conta
 		Name: spec.Name, Image: spec.Image, State: out.state, LastTerminationState: out.last,
 		RestartCount: out.restarts, Ready: out.ready, Started: &out.started,
 	}
+	id := func(instance int32) string {
+		return fmt.Sprintf("simulated://%s/%s/%d", l.pod.UID, spec.Name, instance)
+	}
 	if out.state.Waiting == nil || out.restarts > 0 {
 		status.ImageID = "simulated://" + spec.Image
-		status.ContainerID = fmt.Sprintf("simulated://%s/%s/%d", l.pod.UID, spec.Name, out.restarts)
+		status.ContainerID = id(out.restarts)
+	}
+	if ended := out.state.Terminated; ended != nil {
+		ended.ContainerID = id(out.restarts)
+	}
+	if ended := out.last.Terminated; ended != nil {
+		ended.ContainerID = id(out.restarts)
+		if out.state.Waiting == nil {
+			ended.ContainerID = id(out.restarts - 1)
+		}
 	}
 	// After a restart of Belay the arrival is known to the second only: what runs goes on as it was.
 	old, ok := statusOf(before, spec.Name)
