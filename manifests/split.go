@@ -5,11 +5,30 @@ import (
 	"unicode/utf8"
 )
 
-// document is one YAML document of a file: its bytes, and the number of lines
-// before it.
+// document is one YAML document of a file: its bytes, where they begin, and the
+// number of lines before it.
 type document struct {
 	data   []byte
+	offset int
 	before int
+}
+
+// Document is one YAML document of a file: Text is the part of the file that
+// begins at Offset, with the marker in front of it if it has one, and Before is
+// the number of lines above it.
+type Document struct {
+	Text           []byte
+	Offset, Before int
+}
+
+// Documents cuts a file into its documents. Documents of blank lines and
+// comments only are left out.
+func Documents(data []byte) []Document {
+	var out []Document
+	for _, d := range split(data) {
+		out = append(out, Document{Text: d.data, Offset: d.offset, Before: d.before})
+	}
+	return out
 }
 
 var byteOrderMark = []byte("\xef\xbb\xbf")
@@ -18,15 +37,17 @@ var byteOrderMark = []byte("\xef\xbb\xbf")
 // first column, which YAML allows nowhere else. Documents of blank lines and
 // comments only are left out.
 func split(data []byte) []document {
-	data = bytes.TrimPrefix(data, byteOrderMark)
 	var docs []document
 	start, startLine, line := 0, 0, 0
+	if bytes.HasPrefix(data, byteOrderMark) {
+		start = len(byteOrderMark)
+	}
 	flush := func(end int) {
 		if part := data[start:end]; !blank(part) {
-			docs = append(docs, document{data: part, before: startLine})
+			docs = append(docs, document{data: part, offset: start, before: startLine})
 		}
 	}
-	for at := 0; at < len(data); line++ {
+	for at := start; at < len(data); line++ {
 		end := len(data)
 		if i := bytes.IndexByte(data[at:], '\n'); i >= 0 {
 			end = at + i + 1
