@@ -25,11 +25,12 @@ type Cache struct {
 	version string // of the rendering
 
 	syncing sync.Mutex // held by Sync from start to end
-	nodes   sync.Mutex // guards what views fill in
 
-	inspected inspections
+	// Shared with the forks.
+	nodes     *sync.Mutex // guards what views fill in
+	inspected *inspections
+	mu        *sync.Mutex // guards state, and is never held while rendering
 
-	mu sync.Mutex // guards state, and is never held while rendering
 	state
 }
 
@@ -46,7 +47,10 @@ type Options struct {
 // NewCache returns an empty cache for the apps of one source, in the order of
 // the configuration. Before the first Sync it holds nothing.
 func NewCache(apps []App, opts Options) *Cache {
-	return &Cache{apps: append([]App(nil), apps...), opts: opts, version: renderVersion(), state: newState()}
+	return &Cache{
+		apps: append([]App(nil), apps...), opts: opts, version: renderVersion(), state: newState(),
+		nodes: new(sync.Mutex), inspected: new(inspections), mu: new(sync.Mutex),
+	}
 }
 
 // Sync moves the cache to a tree and returns what changed since the last Sync
@@ -66,6 +70,24 @@ func (c *Cache) Preview(ctx context.Context, tree Tree, commit string) (Update, 
 	s.touched = map[rootKey]touched{}
 	return c.sync(ctx, &s, tree, commit, work{})
 }
+
+// Fork returns a cache of its own that is at a tree: what c would hold after a
+// Sync, without touching c. It shares all that is equal and keeps nothing
+// between runs of the program, so that several trees can be compared with one.
+func (c *Cache) Fork(ctx context.Context, tree Tree, commit string) (*Cache, error) {
+	c.mu.Lock()
+	s := c.state.clone()
+	c.mu.Unlock()
+	s.touched = map[rootKey]touched{}
+	f := &Cache{apps: c.apps, version: c.version, nodes: c.nodes, inspected: c.inspected, mu: c.mu, state: s}
+	if _, err := f.sync(ctx, &f.state, tree, commit, work{}); err != nil {
+		return nil, err
+	}
+	return f, nil
+}
+
+// Apps returns the apps, in the order of the configuration.
+func (c *Cache) Apps() []App { return append([]App(nil), c.apps...) }
 
 // work says how a sync is done.
 type work struct {
@@ -155,7 +177,7 @@ func (c *Cache) render(ctx context.Context, s *state, r *root, commit string, w 
 	case Plain:
 		res = renderPlain(s.view, app, r.key.path)
 	case Kustomize:
-		res, err = renderKustomize(ctx, kustomizeRuns, s.view, &c.inspected, app, r.key.path, w.background)
+		res, err = renderKustomize(ctx, kustomizeRuns, s.view, c.inspected, app, r.key.path, w.background)
 	}
 	res.problems = stamped(res.problems, commit)
 	return res, err

@@ -13,7 +13,7 @@ func (c *Cache) move(s *state, tree Tree, commit string) (gone []rootKey, err er
 	var next *view
 	dirty := &changes{keys: map[string]struct{}{}, structural: true}
 	if s.view == nil {
-		next, err = newView(tree, &c.nodes)
+		next, err = newView(tree, c.nodes)
 	} else {
 		next, dirty, err = s.view.advance(tree)
 	}
@@ -50,7 +50,14 @@ func (c *Cache) move(s *state, tree Tree, commit string) (gone []rootKey, err er
 	s.commit, s.view = commit, next
 	for key := range dirty.keys {
 		for root := range s.users[key] {
-			s.pending[root] = struct{}{}
+			if s.roots[root] != nil { // a copy may have dropped it
+				s.pending[root] = struct{}{}
+			}
+		}
+		for _, root := range s.extra[key] {
+			if s.roots[root] != nil {
+				s.pending[root] = struct{}{}
+			}
 		}
 	}
 	for key := range s.again {
@@ -188,6 +195,9 @@ func (s *state) finish(apps []App, commit string, rendered int) Update {
 	for _, key := range sorted(s.touched) {
 		if r, changed := s.changedRoot(key, apps); changed {
 			u.Roots = append(u.Roots, r)
+		}
+		if r := s.roots[key]; r != nil && r.stale {
+			u.Stale = append(u.Stale, r.result(apps))
 		}
 	}
 	clear(s.touched)

@@ -107,10 +107,13 @@ type RootResult struct {
 
 // Update is what one Sync or Preview changed: only roots whose result differs,
 // in the order of apps and paths. Rendered counts the roots that were rendered
-// to find out. Problems are all that exist at the new state.
+// to find out. Stale are the roots that had to be looked at anew and could not
+// be rendered, whether that is news or not. Problems are all that exist at the
+// new state.
 type Update struct {
 	Commit   string
 	Roots    []RootResult
+	Stale    []RootResult
 	Rendered int
 	Problems []Problem
 }

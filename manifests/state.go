@@ -70,9 +70,10 @@ type state struct {
 	pending      map[rootKey]struct{}            // still to be rendered
 	again        map[rootKey]struct{}            // to be rendered again by the next sync
 	touched      map[rootKey]touched
-	rediscovered bool               // the set of roots may differ from remembered
-	remembered   [][]rememberedRoot // the sets of roots last kept, by app
-	scratch      bool               // a copy for one preview: users is shared and left alone
+	rediscovered bool                 // the set of roots may differ from remembered
+	remembered   [][]rememberedRoot   // the sets of roots last kept, by app
+	scratch      bool                 // a copy: users is shared and left alone
+	extra        map[string][]rootKey // of a copy: what its own renderings depend on, beside users
 }
 
 // appState is what concerns a whole app.
@@ -95,6 +96,7 @@ func (s *state) clone() state {
 	out.roots = maps.Clone(s.roots)
 	out.apps = slices.Clone(s.apps)
 	out.scratch = true
+	out.extra = maps.Clone(s.extra)   // the lists are replaced, never changed
 	out.claims = maps.Clone(s.claims) // the lists are replaced, never changed
 	out.troubled = maps.Clone(s.troubled)
 	out.pending = maps.Clone(s.pending)
@@ -165,6 +167,14 @@ func (s *state) drop(apps []App, key rootKey) {
 
 func (s *state) depend(key rootKey, old, next map[string]string) {
 	if s.scratch {
+		if s.extra == nil {
+			s.extra = map[string][]rootKey{}
+		}
+		for dep := range next {
+			if !slices.Contains(s.extra[dep], key) {
+				s.extra[dep] = append(slices.Clip(s.extra[dep]), key)
+			}
+		}
 		return
 	}
 	for dep := range old {
