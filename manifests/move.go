@@ -48,6 +48,15 @@ func (c *Cache) move(s *state, tree Tree, commit string) (gone []rootKey, err er
 		s.reclaim(key, nil, r.raw)
 	}
 	s.commit, s.view = commit, next
+	s.look(dirty)
+	if dirty.structural {
+		gone = s.adopt(c.apps, found, commit)
+	}
+	return gone, nil
+}
+
+// look marks the roots that have to be rendered again.
+func (s *state) look(dirty *changes) {
 	for key := range dirty.keys {
 		for root := range s.users[key] {
 			if s.roots[root] != nil { // a copy may have dropped it
@@ -64,10 +73,6 @@ func (c *Cache) move(s *state, tree Tree, commit string) (gone []rootKey, err er
 		s.pending[key] = struct{}{}
 	}
 	clear(s.again)
-	if dirty.structural {
-		gone = s.adopt(c.apps, found, commit)
-	}
-	return gone, nil
 }
 
 // adopt takes over the set of roots that was found.

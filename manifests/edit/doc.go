@@ -1,7 +1,8 @@
 // Package edit changes single fields of YAML files in place, byte for byte: a
 // scalar, an entry of a mapping, an element of a list, a whole document.
 // Comments, quotes, indentation, line ends, a byte order mark and a missing
-// final newline stay as they are; nothing is ever formatted anew.
+// final newline stay as they are. It never formats a file anew, and never
+// reads or writes one itself: bytes go in and come out.
 //
 // It finds bytes by the positions that a YAML parser gives, cuts and pastes
 // there, reads the result again and compares it with what was asked: the value

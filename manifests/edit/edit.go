@@ -102,23 +102,7 @@ func (d *document) after(v *value, path, done Path, want *value) (*value, error)
 	case at < 0 && want == nil:
 		return nil, d.refuse(NotThere, 0, "%s is not there", here)
 	case at < 0:
-		item, err := d.built(rest, here, want)
-		if err != nil {
-			return nil, err
-		}
-		if out.kind == scalarOther { // nothing so far
-			*out = value{kind: mapping}
-			if step.kind != stepKey {
-				out.kind = list
-			}
-		}
-		if step.kind == stepKey {
-			out.keys = append(out.keys, step.key)
-		} else if item, err = withKey(item, step); err != nil {
-			return nil, d.refuse(WrongShape, 0, "%s: %v", here, err)
-		}
-		out.items = append(out.items, item)
-		return out, nil
+		return d.added(out, step, rest, here, want)
 	case want == nil && len(rest) == 0:
 		out.items = slices.Delete(out.items, at, at+1)
 		if out.kind == mapping {
@@ -129,6 +113,27 @@ func (d *document) after(v *value, path, done Path, want *value) (*value, error)
 	if out.items[at], err = d.after(v.items[at], rest, here, want); err != nil {
 		return nil, err
 	}
+	return out, nil
+}
+
+// added puts what is missing into a mapping, a list, or in the place of nothing.
+func (d *document) added(out *value, step Step, rest, here Path, want *value) (*value, error) {
+	item, err := d.built(rest, here, want)
+	if err != nil {
+		return nil, err
+	}
+	if out.kind == scalarOther { // nothing so far
+		*out = value{kind: mapping}
+		if step.kind != stepKey {
+			out.kind = list
+		}
+	}
+	if step.kind == stepKey {
+		out.keys = append(out.keys, step.key)
+	} else if item, err = withKey(item, step); err != nil {
+		return nil, d.refuse(WrongShape, 0, "%s: %v", here, err)
+	}
+	out.items = append(out.items, item)
 	return out, nil
 }
 

@@ -48,7 +48,7 @@ func (d *document) scalarEnd(n *yaml.Node, from, indent int) (int, error) {
 			return from + i + 1, nil
 		}
 	case n.Style&(yaml.LiteralStyle|yaml.FoldedStyle) != 0:
-		return d.blockEnd(n, from, indent), nil
+		return d.blockEnd(from, indent), nil
 	default:
 		if length, ok := plainLength(rest, n.Value); ok {
 			return from + length, nil
@@ -65,18 +65,14 @@ func plainLength(text, value string) (int, bool) {
 		if i >= len(text) {
 			return 0, false
 		}
-		blank := text[i] == ' ' || text[i] == '\t' || text[i] == '\n' || text[i] == '\r'
+		blank := strings.IndexByte(" \t\r\n", text[i]) >= 0
 		switch {
 		case text[i] == value[j]:
 			i++
 			j++
-		case blank && (value[j] == ' ' || value[j] == '\n'):
-			for i < len(text) && strings.IndexByte(" \t\r\n", text[i]) >= 0 {
-				i++
-			}
-			for j < len(value) && (value[j] == ' ' || value[j] == '\n') {
-				j++
-			}
+		case blank && (value[j] == ' ' || value[j] == '\n'): // a fold
+			i = len(text) - len(strings.TrimLeft(text[i:], " \t\r\n"))
+			j = len(value) - len(strings.TrimLeft(value[j:], " \n"))
 		case blank: // the fold of a single line end after a space of the value
 			i++
 		default:
@@ -88,7 +84,7 @@ func plainLength(text, value string) (int, bool) {
 
 // blockEnd finds the end of a literal or folded scalar: of its last line that
 // is not blank, or with "+" of its last line.
-func (d *document) blockEnd(n *yaml.Node, from, indent int) int {
+func (d *document) blockEnd(from, indent int) int {
 	header := d.text[from:]
 	if i := strings.IndexByte(header, '\n'); i >= 0 {
 		header = header[:i]

@@ -101,23 +101,24 @@ func (d *document) becomeList(n *yaml.Node, is, want *value, in context) error {
 		}
 	}
 	for _, j := range p.added {
-		text := strings.Repeat(" ", indent) + "-" + d.blockValue(want.items[j], indent, true)
-		at := placeFor(p.to, j)
-		if at < 0 { // before all others
-			if err := d.aloneOnLine(dashes[0]); err != nil {
-				return err
-			}
-			start := d.lineStart(dashes[0])
-			d.cuts = append(d.cuts, splice{from: start, to: start, text: text + d.eol})
-			continue
-		}
-		if err := d.aloneOnLine(dashes[at]); err != nil && at > 0 {
-			return err
-		}
-		if err := d.addLines(ends[at], text); err != nil {
+		if err := d.addElement(want.items[j], placeFor(p.to, j), indent, dashes, ends); err != nil {
 			return err
 		}
 	}
+	return nil
+}
+
+// addElement writes an element after an existing one, or with -1 before all.
+func (d *document) addElement(v *value, at, indent int, dashes, ends []int) error {
+	text := strings.Repeat(" ", indent) + "-" + d.blockValue(v, indent, true)
+	if at >= 0 {
+		return d.addLines(ends[at], text)
+	}
+	if err := d.aloneOnLine(dashes[0]); err != nil {
+		return err
+	}
+	start := d.lineStart(dashes[0])
+	d.cuts = append(d.cuts, splice{from: start, to: start, text: text + d.eol})
 	return nil
 }
 

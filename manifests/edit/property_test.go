@@ -209,7 +209,7 @@ func TestThereAndBack(t *testing.T) {
 		if !n.scalar || strings.HasPrefix(f.src[n.from:], "|") || strings.HasPrefix(f.src[n.from:], ">") {
 			t.Skip("not a scalar of one line")
 		}
-		var was any = meaning(t, []byte(f.src), f.doc)
+		was := meaning(t, []byte(f.src), f.doc)
 		for _, s := range n.path {
 			switch v := was.(type) {
 			case map[string]any:
