@@ -6,11 +6,13 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/rs/zerolog"
 
 	"github.com/belay-dev/belay/reconciler"
 	"github.com/belay-dev/belay/reconciler/controller"
 	"github.com/belay-dev/belay/reconciler/embedded"
+	"github.com/belay-dev/belay/reconciler/engine"
 	"github.com/belay-dev/belay/reconciler/engine/conformance"
 	"github.com/belay-dev/belay/reconciler/event"
 	"github.com/belay-dev/belay/reconciler/garbage"
@@ -43,9 +45,10 @@ func TestConformance(t *testing.T) {
 			for _, c := range controllers {
 				go func() { done <- controller.Run(ctx, store, c) }()
 			}
+			e := embedded.New(store)
 			f(t, conformance.World{
-				Engine: embedded.New(store), Store: store, Digest: rollout.Digest,
-				Settle: func() { <-time.After(time.Minute); synctest.Wait() },
+				Engine: e, Store: store, Digest: rollout.Digest,
+				Settle: func() { <-time.After(time.Minute); synctest.Wait(); compareSnapshot(t, e, store) },
 			})
 			cancel()
 			for range controllers {
@@ -58,4 +61,16 @@ func TestConformance(t *testing.T) {
 			}
 		})
 	})
+}
+
+// compareSnapshot holds what an engine says of all Deployments of a snapshot against what it says of each.
+func compareSnapshot(t *testing.T, e *embedded.Engine, store *state.Store) {
+	t.Helper()
+	want := map[engine.Key]engine.Live{}
+	for _, o := range store.List(state.KindDeployment, "") {
+		want[state.KeyOf(o)] = e.Live(state.KeyOf(o))
+	}
+	if diff := cmp.Diff(want, e.Deployments(store.Snapshot())); diff != "" {
+		t.Errorf("one by one and all at once differ:\n%s", diff)
+	}
 }

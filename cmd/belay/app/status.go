@@ -29,10 +29,10 @@ type reader struct {
 	found  *found
 }
 
-// lives says what runs under a key, now or at the moment of a snapshot.
+// lives says what runs under a key now, and what all Deployments run at the moment of a snapshot.
 type lives interface {
 	Live(engine.Key) engine.Live
-	LiveIn(state.Reading, engine.Key) engine.Live
+	Deployments(*state.Snapshot) map[engine.Key]engine.Live
 }
 
 var _ control.Reader = (*reader)(nil)
@@ -41,6 +41,7 @@ var _ control.Reader = (*reader)(nil)
 func (r *reader) Status(context.Context) (control.Status, error) {
 	sources, problems := r.loop.Status()
 	now := r.store.Snapshot()
+	running := r.engine.Deployments(now)
 	out := control.Status{Sources: []control.Source{}, Apps: []control.App{}, Deployments: []control.Deployment{}, Problems: []control.Problem{}}
 	for _, s := range sources {
 		src := control.Source{
@@ -59,7 +60,7 @@ func (r *reader) Status(context.Context) (control.Status, error) {
 		}
 		for _, m := range now.Inventory(s.Name) {
 			if m.Key.Kind == state.KindDeployment && !shown(found, m.Key) {
-				out.Deployments = append(out.Deployments, r.deployment(now, m, s))
+				out.Deployments = append(out.Deployments, r.deployment(now, m, s, running[m.Key]))
 			}
 		}
 		for _, p := range s.Problems {
@@ -110,9 +111,8 @@ func problemOf(p manifests.Problem) control.Problem {
 }
 
 // deployment shows one managed Deployment.
-func (r *reader) deployment(now *state.Snapshot, m state.Managed, s reconciler.SourceStatus) control.Deployment {
+func (r *reader) deployment(now *state.Snapshot, m state.Managed, s reconciler.SourceStatus, live engine.Live) control.Deployment {
 	out := control.Deployment{Namespace: m.Key.Namespace, Name: m.Key.Name, App: m.App, Images: []string{}, Health: control.Missing}
-	live := r.engine.LiveIn(now, m.Key)
 	var newest *state.Row // that says most about now: no commit overtaken before it ran
 	if row, ok := now.LastRow(m.Key.Namespace, m.Key.Name, reconciler.Superseded); ok {
 		newest = &row
