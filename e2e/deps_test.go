@@ -8,7 +8,6 @@ import (
 	_ "github.com/chromedp/chromedp"
 	_ "github.com/rogpeppe/go-internal/testscript"
 	_ "golang.org/x/crypto/ssh"
-	_ "golang.org/x/sys/unix"
 	_ "golang.org/x/tools/txtar"
 	_ "k8s.io/client-go/kubernetes/fake"
 	_ "k8s.io/kubernetes/pkg/controller/deployment"

@@ -187,17 +187,26 @@ func TestAccess(t *testing.T) {
 		{token{role: RoleEdit}, ask("deletecollection", "", "secrets", "", "shop"), true},
 		{token{role: "root"}, ask("get", "", "pods", "", "shop"), false},
 		{token{role: RoleView}, path("get", "/belay/v1/status"), true},
-		{token{role: RoleView}, path("post", "/belay/v1/sync"), false},
-		{token{role: RoleEdit}, path("post", "/belay/v1/sync"), true},
+		{token{role: RoleView}, path("post", "/belay/v1/sync"), true}, // it decides for itself
+		{token{role: "root"}, path("get", "/belay/v1/status"), false},
+		{token{role: RoleView}, path("post", "/elsewhere"), false},
+		{token{role: RoleEdit}, path("post", "/elsewhere"), true},
+		{token{role: RoleRollback}, ask("patch", "apps", "deployments", "", "shop"), true}, // if it goes back
+		{token{role: RoleRollback}, ask("update", "apps", "deployments", "", "shop"), false},
+		{token{role: RoleRollback}, ask("create", "apps", "deployments", "", "shop"), false},
+		{token{role: RoleRollback}, ask("patch", "apps", "replicasets", "", "shop"), false},
+		{token{role: RoleRollback}, ask("patch", "", "pods", "", "shop"), false},
+		{token{role: RoleView}, ask("patch", "apps", "deployments", "", "shop"), false},
 		{token{role: RoleEdit, namespaces: []string{"shop"}}, ask("delete", "apps", "deployments", "", "shop"), true},
 		{token{role: RoleEdit, namespaces: []string{"shop"}}, ask("get", "", "pods", "", "blog"), false},
 		{token{role: RoleEdit, namespaces: []string{"shop"}}, ask("list", "", "pods", "", ""), false},
 		{token{role: RoleEdit, namespaces: []string{"shop"}}, ask("create", "authorization.k8s.io", "selfsubjectaccessreviews", "", ""), true},
-		{token{role: RoleView, namespaces: []string{"shop"}}, path("get", "/belay/v1/status"), false},
+		{token{role: RoleView, namespaces: []string{"shop"}}, path("get", "/belay/v1/status"), true},
+		{token{role: RoleRollback, namespaces: []string{"shop"}}, ask("patch", "apps", "deployments", "", "blog"), false},
 		{token{role: RoleView, namespaces: []string{"shop"}}, path("get", "/openapi/v3"), true},
 	} {
 		c.asked.User = c.token.user()
-		got, reason, err := access{}.Authorize(t.Context(), c.asked)
+		got, reason, err := access{[]string{"/belay/v1/"}}.Authorize(t.Context(), c.asked)
 		if err != nil || (got == authorizer.DecisionAllow) != c.want {
 			t.Errorf("%s %v: %s %s%s %s: %v %q %v", c.token.role, c.token.namespaces, c.asked.Verb, c.asked.Resource, c.asked.Path, c.asked.Namespace, got, reason, err)
 		}

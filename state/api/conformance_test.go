@@ -68,7 +68,7 @@ func conformer(t *testing.T) (context.Context, *objects) {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
-	s := &objects{resource: examples(t, store), store: store, watches: &sync.WaitGroup{}, bookmark: time.Hour}
+	s := &objects{resource: examples(t, store), store: store, ask: (&backend{store: store}).ask, watches: &sync.WaitGroup{}, bookmark: time.Hour}
 	t.Cleanup(func() {
 		cancel()
 		s.watches.Wait()

@@ -40,7 +40,7 @@ var kept = map[schema.GroupResource]struct {
 // backend gives every registry its storage over the one store.
 type backend struct {
 	store    *state.Store
-	writer   Writer
+	writer   Writer // nil: Git manages nothing
 	reach    Pods
 	watches  sync.WaitGroup // of the goroutines of all watches and streams
 	stopping chan struct{}  // closed when the server stops
@@ -66,7 +66,7 @@ func (b *backend) GetRESTOptions(gr schema.GroupResource, _ runtime.Object) (gen
 		) (storage.Interface, factory.DestroyFunc, error) {
 			r := resource{kind: k.kind, global: k.global, prefix: "/" + strings.Trim(prefix, "/") + "/", fresh: fresh}
 			r.encode, r.decode = encoder(version), decode
-			return &objects{resource: r, store: b.store, writer: b.writer, watches: &b.watches, bookmark: bookmarkEvery}, func() {}, nil
+			return &objects{resource: r, store: b.store, ask: b.ask, watches: &b.watches, bookmark: bookmarkEvery}, func() {}, nil
 		},
 	}, nil
 }

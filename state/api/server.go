@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"net/http"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -42,8 +44,8 @@ type Options struct {
 	// Dir is the data directory: the certificate lies in tls, the tokens in tokens, what kubectl needs in kubeconfig.
 	// What is missing is made.
 	Dir string
-	// Paths are handlers of more paths, each for what begins with it. Reading them takes any role, the rest the role
-	// edit.
+	// Paths are handlers of more paths, each for what begins with it. Any role reaches them: they decide for themselves
+	// what the user of a request (UserOf) may do.
 	Paths map[string]http.Handler
 	Now   func() time.Time
 	Log   zerolog.Logger
@@ -74,14 +76,14 @@ func New(o Options) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	config, err := configure(o, tokens)
+	config, err := configure(o, tokens, s.backend)
 	if err != nil {
 		return nil, fmt.Errorf("kubernetes api: %w", err)
 	}
 	if s.generic, err = config.Complete(nil).New("belay", genericapiserver.NewEmptyDelegate()); err != nil {
 		return nil, fmt.Errorf("kubernetes api: %w", err)
 	}
-	if err := s.backend.install(s.generic, access{}); err != nil {
+	if err := s.backend.install(s.generic, config.Authorization.Authorizer); err != nil {
 		return nil, fmt.Errorf("kubernetes api: %w", err)
 	}
 	for path, handler := range o.Paths {
@@ -171,7 +173,7 @@ func (a *answer) Write(p []byte) (int, error) {
 }
 
 // configure sets what the library leaves open or sets otherwise than we want it.
-func configure(o Options, tokens []token) (*genericapiserver.Config, error) {
+func configure(o Options, tokens []token, b *backend) (*genericapiserver.Config, error) {
 	config := genericapiserver.NewConfig(legacyscheme.Codecs)
 	config.EffectiveVersion = released{compatibility.DefaultBuildEffectiveVersion()}
 	config.EnableProfiling = false
@@ -185,7 +187,8 @@ func configure(o Options, tokens []token) (*genericapiserver.Config, error) {
 	config.OpenAPIConfig.Info.Title, config.OpenAPIV3Config.Info.Title = "Belay", "Belay"
 
 	config.Authentication.Authenticator = newWho(tokens)
-	config.Authorization.Authorizer = access{}
+	config.Authorization.Authorizer = access{slices.Sorted(maps.Keys(o.Paths))}
+	config.AdmissionControl = rehearsal{b}
 	config.AuditBackend = auditLog{o.Log}
 	config.AuditPolicyRuleEvaluator = auditPolicy{}
 	config.LongRunningFunc = longRunning(o.Paths)

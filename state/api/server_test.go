@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -47,23 +48,35 @@ func (l *lines) String() string {
 	return l.text.String()
 }
 
-// refuser refuses every write and remembers it.
+// refuser remembers every write, and refuses those that obey does not take.
 type refuser struct {
 	mu     sync.Mutex
 	writes []ManagedWrite
+	obey   map[string]func(ManagedWrite) (warnings []string, taken bool) // by the object's name
 }
 
-func (r *refuser) Write(_ context.Context, w ManagedWrite) error {
+func (r *refuser) obeys(name string, f func(ManagedWrite) ([]string, bool)) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.obey[name] = f
+}
+
+func (r *refuser) Write(_ context.Context, w ManagedWrite) ([]string, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.writes = append(r.writes, w)
-	return apierrors.NewForbidden(schema.GroupResource{Group: "apps", Resource: "deployments"}, w.Managed.Key.Name, errors.New("managed by git"))
+	if obey := r.obey[w.Managed.Key.Name]; obey != nil {
+		if warnings, taken := obey(w); taken {
+			return warnings, nil
+		}
+	}
+	return nil, apierrors.NewForbidden(schema.GroupResource{Group: "apps", Resource: "deployments"}, w.Managed.Key.Name, errors.New("managed by git"))
 }
 
-func (r *refuser) seen() []ManagedWrite {
+func (r *refuser) seen(name string) []ManagedWrite {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.writes
+	return slices.DeleteFunc(slices.Clone(r.writes), func(w ManagedWrite) bool { return w.Managed.Key.Name != name })
 }
 
 // served is a server at work.
@@ -79,7 +92,7 @@ type served struct {
 // serve runs a server until the test ends.
 func serve(t *testing.T) *served {
 	t.Helper()
-	s := &served{dir: t.TempDir(), writer: &refuser{}, log: &lines{}}
+	s := &served{dir: t.TempDir(), writer: &refuser{obey: map[string]func(ManagedWrite) ([]string, bool){}}, log: &lines{}}
 	var err error
 	if s.store, err = state.OpenMemory(state.Options{Now: time.Now}); err != nil {
 		t.Fatal(err)
@@ -158,6 +171,7 @@ func TestServer(t *testing.T) {
 		"objects": checkObjects, "managed": checkManaged, "roles": checkRoles, "doors": checkDoors, "watch": checkWatch,
 		"services": checkServices, "hostile": checkHostile, "files": checkFiles,
 		"logs": checkLogs, "port-forward": checkPortForward, "exec": checkExec,
+		"writer": checkWriter, "rollback": checkRollbackRole,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -241,15 +255,15 @@ func checkManaged(t *testing.T, s *served) {
 		"scale":  func() error { return patch(`{"spec":{"replicas":2}}`, "scale") },
 		"delete": func() error { return apps.Delete(ctx, "managed", metav1.DeleteOptions{}) },
 	} {
-		before := len(s.writer.seen())
+		before := len(s.writer.seen("managed"))
 		if err := write(); !apierrors.IsForbidden(err) || !strings.Contains(err.Error(), `deployments.apps "managed" is forbidden: managed by git`) {
 			t.Errorf("%s: %v", name, err)
 		}
-		if asked := s.writer.seen()[before:]; len(asked) != 1 || asked[0].User != "edit" || asked[0].AuditID == "" || asked[0].Old == nil {
+		if asked := s.writer.seen("managed")[before:]; len(asked) != 1 || asked[0].User.Name != "edit" || asked[0].User.Role != RoleEdit || asked[0].DryRun || asked[0].AuditID == "" || asked[0].Old == nil {
 			t.Errorf("%s: asked %v", name, asked)
 		}
 	}
-	before := len(s.writer.seen())
+	before := len(s.writer.seen("managed"))
 	for name, err := range map[string]error{
 		"no change": patch(`{"spec":{"replicas":1}}`),
 		"status":    patch(`{"status":{"replicas":1}}`, "status"),
@@ -258,7 +272,7 @@ func checkManaged(t *testing.T, s *served) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	if len(s.writer.seen()) != before {
+	if len(s.writer.seen("managed")) != before {
 		t.Error("asked about what is free")
 	}
 }

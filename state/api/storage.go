@@ -39,7 +39,7 @@ type objects struct {
 	storage.APIObjectVersioner
 	resource
 	store    *state.Store
-	writer   Writer          // nil: Git manages nothing
+	ask      func(ctx context.Context, key state.Key, before, after state.Object, dryRun bool) (bool, error)
 	watches  *sync.WaitGroup // of the goroutines of all watches
 	bookmark time.Duration
 	oldest   atomic.Int64 // tests set it: earlier versions count as no longer kept
@@ -116,7 +116,7 @@ func (s *objects) Create(ctx context.Context, key string, obj, out runtime.Objec
 		return err
 	}
 	p.settle(o)
-	asked, err := s.ask(ctx, p.key(s.kind), nil, o)
+	asked, err := s.ask(ctx, p.key(s.kind), nil, o, false)
 	if asked && err == nil {
 		return s.Get(ctx, key, storage.GetOptions{}, out)
 	}
@@ -277,7 +277,7 @@ func (s *objects) GuaranteedUpdate(ctx context.Context, key string, out runtime.
 		case same:
 			return s.decode(a.stored, out)
 		}
-		asked, refused := s.ask(ctx, p.key(s.kind), a.stored, o)
+		asked, refused := s.ask(ctx, p.key(s.kind), a.stored, o, false)
 		switch {
 		case refused != nil:
 			return refused
@@ -378,7 +378,7 @@ func (s *objects) Delete(ctx context.Context, key string, out runtime.Object, pr
 			a, err = s.refresh(p, a, err, false)
 			continue
 		}
-		asked, refused := s.ask(ctx, p.key(s.kind), a.stored, nil)
+		asked, refused := s.ask(ctx, p.key(s.kind), a.stored, nil, false)
 		switch {
 		case refused != nil:
 			return refused

@@ -16,8 +16,8 @@ import (
 )
 
 // History lists the rows of a Deployment, oldest first.
-func (r *reader) History(_ context.Context, q control.HistoryQuery) ([]control.Row, error) {
-	ns, err := r.namespaceOf(q.Namespace, q.Name)
+func (r *reader) History(ctx context.Context, q control.HistoryQuery) ([]control.Row, error) {
+	ns, _, err := r.reach(ctx, q.Namespace, q.Name)
 	if err != nil {
 		return nil, err
 	}
@@ -40,6 +40,23 @@ func noDeployment(ns, name string) error {
 		Status: http.StatusNotFound, Message: fmt.Sprintf("no Deployment %s/%s has a history here", ns, name),
 		HintText: "belay status lists the Deployments that Git manages",
 	}
+}
+
+// reach finds the namespace of the Deployment that a caller means, if the caller may reach it.
+func (r *reader) reach(ctx context.Context, namespace, name string) (string, control.Caller, error) {
+	caller := control.CallerOf(ctx)
+	if namespace == "" && len(caller.Namespaces) > 0 {
+		return "", caller, invalidRequest("a token that is confined to namespaces has to name one", "choose one with --namespace")
+	}
+	ns, err := r.namespaceOf(namespace, name)
+	if err == nil && !caller.Reaches(ns) {
+		err = control.Unreachable(caller, ns)
+	}
+	return ns, caller, err
+}
+
+func invalidRequest(message, hint string) error {
+	return &control.Error{Status: http.StatusBadRequest, Message: message, HintText: hint}
 }
 
 // namespaceOf finds the namespace that a person left out: the only one that has a Deployment of that name.

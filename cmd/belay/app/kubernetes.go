@@ -12,6 +12,7 @@ import (
 	"github.com/rs/zerolog"
 	"k8s.io/client-go/tools/clientcmd"
 
+	"github.com/belay-dev/belay/cmd/belay/control"
 	"github.com/belay-dev/belay/reconciler/node"
 	"github.com/belay-dev/belay/state"
 )
@@ -37,12 +38,12 @@ type APIOptions struct {
 	Pods     node.Streamer
 	Listener net.Listener
 	Dir      string // data directory
-	// Paths are handlers of more paths.
+	// Paths are handlers of more paths. The context of each request says who makes it: see WithCaller.
 	Paths map[string]http.Handler
-	// Branch names the branch that a source follows.
-	Branch func(source string) string
-	Now    func() time.Time
-	Log    zerolog.Logger
+	// Write sees to requests that would change what Git manages.
+	Write func(context.Context, ManagedWrite) (warnings []string, err error)
+	Now   func() time.Time
+	Log   zerolog.Logger
 }
 
 // kubernetes makes the Kubernetes API on a listener, with Belay's own beside it; nil when there is nothing to serve or
@@ -51,11 +52,20 @@ func (a *App) kubernetes(l net.Listener, own http.Handler, store *state.Store, p
 	if a.API == nil || l == nil {
 		return nil, nil
 	}
+	w := &writer{branch: a.config.branch}
 	return a.API(APIOptions{
-		Store: store, Pods: pods, Listener: l, Dir: a.dir, Paths: map[string]http.Handler{"/belay/v1/": own}, Branch: a.config.branch,
-		Now: a.now, Log: a.log,
+		Store: store, Pods: pods, Listener: l, Dir: a.dir, Paths: map[string]http.Handler{"/belay/v1/": own}, Write: w.Write, Now: a.now, Log: a.log,
 	})
 }
+
+// Caller is who makes a request of the Kubernetes API, or of Belay's own beside it.
+type Caller = control.Caller
+
+// Role is what a caller may do.
+type Role = control.Role
+
+// WithCaller says who makes a request.
+func WithCaller(ctx context.Context, c Caller) context.Context { return control.WithCaller(ctx, c) }
 
 // branch names the branch that a source follows.
 func (c Config) branch(source string) string {

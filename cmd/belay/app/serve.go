@@ -98,6 +98,7 @@ func (a *App) serve(ctx context.Context, ls listeners, p parts, store *state.Sto
 	own := &http.Server{
 		Handler:           handler,
 		BaseContext:       func(net.Listener) context.Context { return ctx },
+		ConnContext:       knowPeer,
 		ReadHeaderTimeout: 10 * time.Second,
 	}
 	servers := []*http.Server{own}

@@ -99,22 +99,28 @@ func (c *Client) TestWebhook(ctx context.Context, source string) (WebhookTest, e
 // Sync asks for a look now, and, when the request says so, waits until every rollout that it began has ended or
 // stands still. moved is called with each row whose outcome changed meanwhile.
 func (c *Client) Sync(ctx context.Context, r SyncRequest, moved func(Row)) (SyncResult, error) {
-	res, err := c.send(ctx, http.MethodPost, "sync", nil, r)
+	return streamed[SyncResult](ctx, c, http.MethodPost, "sync", nil, r, moved)
+}
+
+// streamed makes a request whose answer is rows that move, and a result at the end.
+func streamed[T any](ctx context.Context, c *Client, method, path string, query url.Values, body any, moved func(Row)) (T, error) {
+	var zero T
+	res, err := c.send(ctx, method, path, query, body)
 	if err != nil {
-		return SyncResult{}, err
+		return zero, err
 	}
 	defer func() { _ = res.Body.Close() }()
 	for d := json.NewDecoder(res.Body); ; {
-		var e syncEvent
+		var e event[T]
 		if err := d.Decode(&e); err != nil {
 			if errors.Is(err, io.EOF) {
 				err = io.ErrUnexpectedEOF
 			}
-			return SyncResult{}, fmt.Errorf("read the answer: %w", err)
+			return zero, fmt.Errorf("read the answer: %w", err)
 		}
 		switch {
 		case e.Error != nil:
-			return SyncResult{}, e.Error
+			return zero, e.Error
 		case e.Result != nil:
 			return *e.Result, nil
 		case e.Row != nil:

@@ -36,11 +36,53 @@ const maxBody = 3 << 20
 
 const prefix = "/belay/v1/"
 
-// Handler serves the API. Errors are JSON objects {error, hint}.
+// Handler serves the API to callers that the request's context names (WithCaller), each to what its role lets it.
+// Errors are JSON objects {error, hint}.
 func Handler(r Reader, o Operator) http.Handler {
-	mux := http.NewServeMux()
-	mux.Handle("GET "+prefix+"status", answer(func(req *http.Request) (any, error) { return r.Status(req.Context()) }))
-	mux.Handle("GET "+prefix+"history", answer(func(req *http.Request) (any, error) {
+	s := routes{http.NewServeMux()}
+	s.reads(r)
+	s.handle("POST", "sync", RoleEdit, false, http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) { sync(w, req, o) }))
+	s.answer("POST", "webhook-test", RoleEdit, false, func(req *http.Request) (any, error) {
+		return o.TestWebhook(req.Context(), req.URL.Query().Get("source"))
+	})
+	for verb, suspended := range map[string]bool{"suspend": true, "resume": false} {
+		s.answer("POST", verb, RoleEdit, false, func(req *http.Request) (any, error) {
+			return struct{}{}, o.Suspend(req.Context(), req.URL.Query().Get("source"), suspended)
+		})
+	}
+	s.handle("GET", "backup", RoleEdit, false, http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) { backup(w, req, o) }))
+	s.Handle("/", answer(func(req *http.Request) (any, error) {
+		return nil, &Error{Status: http.StatusNotFound, Message: fmt.Sprintf("no such call: %s %s", req.Method, req.URL.Path)}
+	}))
+	return s
+}
+
+// routes are the calls of the API. Those that are confined look at the caller's namespaces themselves.
+type routes struct{ *http.ServeMux }
+
+func (s routes) handle(method, path string, need Role, confined bool, h http.Handler) {
+	s.Handle(method+" "+prefix+path, guarded(need, confined, h))
+}
+
+func (s routes) answer(method, path string, need Role, confined bool, f func(*http.Request) (any, error)) {
+	s.handle(method, path, need, confined, answer(f))
+}
+
+// asked serves a call whose request is a JSON body.
+func asked[Q, A any](s routes, path string, need Role, confined bool, f func(context.Context, Q) (A, error)) {
+	s.answer("POST", path, need, confined, func(req *http.Request) (any, error) {
+		var q Q
+		if err := decode(req, &q); err != nil {
+			return nil, err
+		}
+		return f(req.Context(), q)
+	})
+}
+
+// reads are the questions.
+func (s routes) reads(r Reader) {
+	s.answer("GET", "status", RoleView, false, func(req *http.Request) (any, error) { return r.Status(req.Context()) })
+	s.answer("GET", "history", RoleView, true, func(req *http.Request) (any, error) {
 		q := req.URL.Query()
 		query := HistoryQuery{Namespace: q.Get("namespace"), Name: q.Get("name"), All: q.Get("all") == "true"}
 		if at := q.Get("at"); at != "" {
@@ -51,40 +93,20 @@ func Handler(r Reader, o Operator) http.Handler {
 			query.At = t
 		}
 		return r.History(req.Context(), query)
-	}))
-	mux.Handle("GET "+prefix+"diff", answer(func(req *http.Request) (any, error) {
+	})
+	s.answer("GET", "diff", RoleView, false, func(req *http.Request) (any, error) {
 		q := req.URL.Query()
 		return r.Diff(req.Context(), DiffQuery{Source: q.Get("source"), Commit: q.Get("commit"), Path: q.Get("path"), Patch: q.Get("patch") == "true"})
-	}))
-	mux.Handle("POST "+prefix+"plan", answer(func(req *http.Request) (any, error) {
-		var q PlanQuery
-		if err := decode(req, &q); err != nil {
-			return nil, err
-		}
-		return r.Plan(req.Context(), q)
-	}))
-	mux.Handle("GET "+prefix+"objects", answer(func(req *http.Request) (any, error) {
+	})
+	asked(s, "plan", RoleView, false, r.Plan)
+	s.answer("GET", "objects", RoleView, false, func(req *http.Request) (any, error) {
 		q := req.URL.Query()
 		after, err := strconv.ParseInt(q.Get("after"), 10, 64)
 		if q.Get("after") != "" && err != nil {
 			return nil, &Error{Status: http.StatusBadRequest, Message: "version " + strconv.Quote(q.Get("after")) + " is not a number"}
 		}
 		return r.Objects(req.Context(), ObjectQuery{Kind: q.Get("kind"), Namespace: q.Get("namespace"), Name: q.Get("name"), After: after})
-	}))
-	mux.Handle("POST "+prefix+"sync", http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) { sync(w, req, o) }))
-	mux.Handle("POST "+prefix+"webhook-test", answer(func(req *http.Request) (any, error) {
-		return o.TestWebhook(req.Context(), req.URL.Query().Get("source"))
-	}))
-	for verb, suspended := range map[string]bool{"suspend": true, "resume": false} {
-		mux.Handle("POST "+prefix+verb, answer(func(req *http.Request) (any, error) {
-			return struct{}{}, o.Suspend(req.Context(), req.URL.Query().Get("source"), suspended)
-		}))
-	}
-	mux.Handle("GET "+prefix+"backup", http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) { backup(w, req, o) }))
-	mux.Handle("/", answer(func(req *http.Request) (any, error) {
-		return nil, &Error{Status: http.StatusNotFound, Message: fmt.Sprintf("no such call: %s %s", req.Method, req.URL.Path)}
-	}))
-	return mux
+	})
 }
 
 // answer turns a function into a handler that writes its result, or its error, as JSON.
@@ -160,23 +182,28 @@ func backup(w http.ResponseWriter, req *http.Request, o Operator) {
 	}
 }
 
-// sync streams the rows that move while the sync is waited for, one JSON object a line, and its result at the end.
+// sync streams the rows that move while the sync is waited for, and its result at the end.
 func sync(w http.ResponseWriter, req *http.Request, o Operator) {
 	var r SyncRequest
 	if err := decode(req, &r); err != nil {
 		writeError(w, err)
 		return
 	}
+	stream(w, func(moved func(Row)) (any, error) { return o.Sync(req.Context(), r, moved) })
+}
+
+// stream answers with rows that move, one JSON object a line, and the result or an error at the end.
+func stream(w http.ResponseWriter, f func(moved func(Row)) (any, error)) {
 	w.Header().Set("Content-Type", "application/x-ndjson")
 	enc, out := json.NewEncoder(w), http.NewResponseController(w)
-	send := func(e syncEvent) {
-		_ = enc.Encode(e) // the client is gone: the request's context ends the sync's waiting
+	send := func(e event[any]) {
+		_ = enc.Encode(e) // the client is gone: the request's context ends the waiting
 		_ = out.Flush()
 	}
-	res, err := o.Sync(req.Context(), r, func(row Row) { send(syncEvent{Row: &row}) })
+	res, err := f(func(row Row) { send(event[any]{Row: &row}) })
 	if err != nil {
-		send(syncEvent{Error: wireError(err)})
+		send(event[any]{Error: wireError(err)})
 		return
 	}
-	send(syncEvent{Result: &res})
+	send(event[any]{Result: &res})
 }

@@ -221,11 +221,11 @@ type WebhookTest struct {
 	Answer string `json:"answer"`
 }
 
-// syncEvent is one line of the answer to a sync: a row that moved, the result, or an error that ended it.
-type syncEvent struct {
-	Row    *Row        `json:"row,omitempty"`
-	Result *SyncResult `json:"result,omitempty"`
-	Error  *Error      `json:"error,omitempty"`
+// event is one line of a streamed answer: a row that moved, the result, or an error that ended it.
+type event[T any] struct {
+	Row    *Row   `json:"row,omitempty"`
+	Result *T     `json:"result,omitempty"`
+	Error  *Error `json:"error,omitempty"`
 }
 
 // ObjectQuery asks for live Kubernetes objects; Kind is Deployment, ReplicaSet or Pod.

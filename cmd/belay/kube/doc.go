@@ -1,3 +1,3 @@
-// Package kube gives the app its Kubernetes API. It owns the words with which a write to what Git manages is refused,
-// and is a package of its own so that only what serves the API links it. It never serves or stores anything itself.
+// Package kube gives the app its Kubernetes API, and the API its callers and its Writer in the app's words. It is a package
+// of its own so that only what serves the API links it. It never serves, stores or decides anything itself.
 package kube

@@ -2,13 +2,9 @@ package kube
 
 import (
 	"context"
-	"fmt"
-
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	"k8s.io/apimachinery/pkg/runtime/schema"
+	"net/http"
 
 	"github.com/belay-dev/belay/cmd/belay/app"
-	"github.com/belay-dev/belay/state"
 	"github.com/belay-dev/belay/state/api"
 )
 
@@ -16,52 +12,37 @@ var _ app.NewAPI = New
 
 // New makes the Kubernetes API of a service.
 func New(o app.APIOptions) (app.API, error) {
+	paths := map[string]http.Handler{}
+	for path, h := range o.Paths {
+		paths[path] = known(h)
+	}
 	return api.New(api.Options{
-		Store: o.Store, Pods: o.Pods, Writer: refuser{o.Branch}, Listener: o.Listener, Dir: o.Dir, Paths: o.Paths, Now: o.Now, Log: o.Log,
+		Store: o.Store, Pods: o.Pods, Writer: writer{o.Write}, Listener: o.Listener, Dir: o.Dir, Paths: paths, Now: o.Now, Log: o.Log,
 	})
 }
 
-// refuser refuses every write to what Git manages, and says where it is written.
-type refuser struct{ branch func(source string) string }
-
-func (r refuser) Write(_ context.Context, w api.ManagedWrite) error {
-	return apierrors.NewForbidden(resource(w.Managed.Key.Kind), w.Managed.Key.Name, fmt.Errorf("managed by git: %s", r.place(w.Managed)))
+// caller is the user of a token.
+func caller(u api.User) app.Caller {
+	return app.Caller{Name: u.Name, Role: app.Role(u.Role), Namespaces: u.Namespaces}
 }
 
-// place is where an object's manifest is: file, line, branch and commit.
-func (r refuser) place(m state.Managed) string {
-	file := m.File
-	if m.Line > 0 {
-		file = fmt.Sprintf("%s:%d", file, m.Line)
-	}
-	commit := m.Commit
-	if len(commit) > 7 {
-		commit = commit[:7]
-	}
-	return fmt.Sprintf("%s at %s@%s", file, r.branch(m.Source), commit)
+// known tells a handler whose token a request shows.
+func known(h http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if u, ok := api.UserOf(r.Context()); ok {
+			r = r.WithContext(app.WithCaller(r.Context(), caller(u)))
+		}
+		h.ServeHTTP(w, r)
+	})
 }
 
-// resource is how the API calls a kind that Git can manage.
-func resource(kind state.Kind) schema.GroupResource {
-	switch kind {
-	case state.KindDeployment:
-		return schema.GroupResource{Group: "apps", Resource: "deployments"}
-	case state.KindReplicaSet:
-		return schema.GroupResource{Group: "apps", Resource: "replicasets"}
-	case state.KindService:
-		return schema.GroupResource{Resource: "services"}
-	case state.KindConfigMap:
-		return schema.GroupResource{Resource: "configmaps"}
-	case state.KindSecret:
-		return schema.GroupResource{Resource: "secrets"}
-	case state.KindNamespace:
-		return schema.GroupResource{Resource: "namespaces"}
-	case state.KindPod:
-		return schema.GroupResource{Resource: "pods"}
-	case state.KindEvent:
-		return schema.GroupResource{Resource: "events"}
-	case state.KindResourceQuota:
-		return schema.GroupResource{Resource: "resourcequotas"}
-	}
-	return schema.GroupResource{Resource: string(kind)}
+// writer hands writes to what Git manages to the app.
+type writer struct {
+	write func(context.Context, app.ManagedWrite) ([]string, error)
+}
+
+func (w writer) Write(ctx context.Context, m api.ManagedWrite) ([]string, error) {
+	return w.write(ctx, app.ManagedWrite{
+		Managed: m.Managed, Caller: caller(m.User), AuditID: m.AuditID, DryRun: m.DryRun, Old: m.Old, New: m.New,
+	})
 }
