@@ -2,6 +2,7 @@ package state
 
 import (
 	"bytes"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -211,28 +212,83 @@ func TestMigration(t *testing.T) {
 		d.schema, d.migrations = schema, ms
 		return errors.Join(d.migrate(), d.close())
 	}
-	err := open(3, map[int64]migration{1: rename, 2: func(*bbolt.Tx) error { return broken }})
+	const now = schemaVersion
+	err := open(now+2, map[int64]migration{now: rename, now + 1: func(*bbolt.Tx) error { return broken }})
 	if !errors.Is(err, broken) {
 		t.Fatalf("a migration that fails: %v", err)
 	}
-	again := openDir(t, dir) // of schema 1, untouched
+	again := openDir(t, dir) // untouched
 	if _, ok := again.Cursor("shop"); !ok {
 		t.Error("half of a migration is there")
 	}
 	closeStore(t, again)
-	if err := open(3, map[int64]migration{1: rename, 2: func(*bbolt.Tx) error { return nil }}); err != nil {
+	if err := open(now+2, map[int64]migration{now: rename, now + 1: func(*bbolt.Tx) error { return nil }}); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := Open(dir, testOptions()); !errors.Is(err, ErrNewer) {
 		t.Errorf("an older belay opens it: %v", err)
 	}
-	if err := Check(path + ".schema-1"); err != nil {
+	kept := fmt.Sprintf("%s.schema-%d", path, now)
+	if err := Check(kept); err != nil {
 		t.Errorf("the copy: %v", err)
 	}
-	if _, err := Restore(path+".schema-1", dir); err != nil {
+	if _, err := Restore(kept, dir); err != nil {
 		t.Fatal(err)
 	}
 	if _, ok := openDir(t, dir).Cursor("shop"); !ok {
 		t.Error("the copy has not what was there before")
+	}
+}
+
+// TestFirstSchema: a file whose ledger is JSON opens with all that it has.
+func TestFirstSchema(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	s := openDir(t, dir)
+	fill(t, s)
+	commit(t, s, PutCommit(Commit{Source: "shop", Step: 2, Hash: "cc", CommittedAt: epoch.Add(3)}))
+	mustDurable(t, s)
+	want := dump(t, s)
+	closeStore(t, s)
+	db, err := bbolt.Open(filepath.Join(dir, FileName), 0o600, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = db.Update(func(tx *bbolt.Tx) error {
+		for _, b := range buckets {
+			if b.recode == nil {
+				continue
+			}
+			old := map[string][]byte{}
+			err := tx.Bucket([]byte(b.name)).ForEach(func(key, stored []byte) error {
+				v, err := b.decode(key, stored[4:])
+				if err != nil {
+					return err
+				}
+				text, err := json.Marshal(v)
+				old[string(key)] = seal(key, text)
+				return err
+			})
+			if err != nil {
+				return err
+			}
+			for key, stored := range old {
+				if err := tx.Bucket([]byte(b.name)).Put([]byte(key), stored); err != nil {
+					return err
+				}
+			}
+		}
+		return putNumber(tx.Bucket(metaBucket), metaSchema, 1)
+	})
+	if err := errors.Join(err, db.Close()); err != nil {
+		t.Fatal(err)
+	}
+	again := openDir(t, dir)
+	if diff := cmp.Diff(want, dump(t, again)); diff != "" {
+		t.Errorf("migrated (-want +got):\n%s", diff)
+	}
+	checkIndexes(t, again)
+	if err := Check(filepath.Join(dir, FileName+".schema-1")); err != nil {
+		t.Errorf("the copy: %v", err)
 	}
 }

@@ -171,13 +171,15 @@ func (c *committer) proceed() {
 	c.progress = make(chan struct{})
 }
 
-// add hands over a transaction, in the order of versions.
-func (c *committer) add(changes []diskChange, version int64) {
+// add hands over a transaction, in the order of versions. It gives the version that is durable.
+func (c *committer) add(changes []diskChange, version int64) (durable int64) {
 	c.mu.Lock()
 	c.pending = append(c.pending, changes...)
 	c.version = version
+	durable = c.durable
 	c.mu.Unlock()
 	wake(c.work)
+	return durable
 }
 
 func wake(sleeper chan<- struct{}) {

@@ -18,7 +18,7 @@ import (
 )
 
 const (
-	schemaVersion = 1
+	schemaVersion = 2
 	lockTimeout   = 500 * time.Millisecond
 )
 

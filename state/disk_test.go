@@ -189,7 +189,8 @@ func TestForeignFiles(t *testing.T) {
 		{"a meta bucket of another", func(path string) error { return bolt(path, meta(nil)) }, ErrForeign, "not a state file of belay"},
 		{"no number", func(path string) error { return bolt(path, meta([]byte("1"))) }, ErrDamaged, "damaged: belay-schema: checksum does not match"},
 		{"no lease", func(path string) error { return bolt(path, number(schemaVersion)) }, ErrDamaged, "damaged: lease: checksum does not match"},
-		{"newer", func(path string) error { return bolt(path, number(2)) }, ErrNewer, "written by a newer belay: schema 2, this one knows 1"},
+		{"newer", func(path string) error { return bolt(path, number(schemaVersion+1)) }, ErrNewer,
+			fmt.Sprintf("written by a newer belay: schema %d, this one knows %d", schemaVersion+1, schemaVersion)},
 		{"older", func(path string) error { return bolt(path, number(0)) }, ErrDamaged, "damaged: schema 0 never was"},
 	}
 	for _, c := range cases {
@@ -273,6 +274,7 @@ func TestDamagedFiles(t *testing.T) {
 			}
 			return err
 		}
+		got := dump(t, s)
 		if err := s.Close(); err != nil && !errors.Is(err, ErrDamaged) {
 			t.Errorf("%s: close: %v", name, err)
 		}
@@ -283,7 +285,7 @@ func TestDamagedFiles(t *testing.T) {
 		for _, line := range want {
 			have[line] = true
 		}
-		for _, line := range dump(t, s) {
+		for _, line := range got {
 			if !have[line] {
 				t.Errorf("%s: read what never was: %s", name, line)
 			}

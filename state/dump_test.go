@@ -4,6 +4,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"reflect"
 	"slices"
 	"testing"
 )
@@ -11,9 +12,25 @@ import (
 // dump is all that a store holds, in the form in which it is written to disk, one line a value.
 func dump(t testing.TB, s *Store) []string {
 	t.Helper()
+	var lines []string
+	add := func(v any) {
+		if reflect.ValueOf(v).IsNil() {
+			t.Error("a value that is on disk alone cannot be read")
+		}
+		content, err := json.Marshal(v)
+		if err != nil {
+			t.Fatal(err)
+		}
+		lines = append(lines, fmt.Sprintf("%T %s", v, content))
+	}
+	for key := range s.ledger.templates.keys {
+		add(readCold(s, &s.ledger.templates, key))
+	}
+	for key := range s.ledger.configs.keys {
+		add(readCold(s, &s.ledger.configs, key))
+	}
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	var lines []string
 	for _, info := range kinds {
 		for o := range s.index.list(info.kind, "") {
 			content, err := encodeObject(o)
@@ -23,24 +40,11 @@ func dump(t testing.TB, s *Store) []string {
 			lines = append(lines, fmt.Sprint(KeyOf(o), " ", o.GetResourceVersion(), " ", hex.EncodeToString(content)))
 		}
 	}
-	add := func(v any) {
-		content, err := json.Marshal(v)
-		if err != nil {
-			t.Fatal(err)
-		}
-		lines = append(lines, fmt.Sprintf("%T %s", v, content))
-	}
 	s.ledger.byName.Ascend(func(r *Row) bool { add(r); return true })
 	s.ledger.commits.Ascend(func(c *Commit) bool { add(c); return true })
 	s.ledger.inventory.Ascend(func(m *Managed) bool { add(m); return true })
 	s.ledger.holds.Ascend(func(h *Hold) bool { add(h); return true })
 	for _, c := range s.ledger.cursors {
-		add(c)
-	}
-	for _, c := range s.ledger.templates {
-		add(c)
-	}
-	for _, c := range s.ledger.configs {
 		add(c)
 	}
 	slices.Sort(lines)

@@ -141,20 +141,15 @@ func (s *Store) Cursor(source string) (Cursor, bool) {
 	return found(s.ledger.cursors[source], copyCursor)
 }
 
-// Template finds a template by its hash.
+// Template finds a template by its hash. It may read it from disk: one that the disk does not give, or that is on disk
+// alone when the store is closed, is not found.
 func (s *Store) Template(hash string) (Template, bool) {
-	s.mu.RLock()
-	t := s.ledger.templates[hash]
-	s.mu.RUnlock()
-	return found(t, copyTemplate)
+	return found(readCold(s, &s.ledger.templates, hash), copyTemplate)
 }
 
-// Config finds what a ConfigMap or Secret held, by its hash.
+// Config finds what a ConfigMap or Secret held, by its hash, as Template does.
 func (s *Store) Config(hash string) (Config, bool) {
-	s.mu.RLock()
-	c := s.ledger.configs[hash]
-	s.mu.RUnlock()
-	return found(c, copyConfig)
+	return found(readCold(s, &s.ledger.configs, hash), copyConfig)
 }
 
 // Managed says whether Git manages an object, and from where.

@@ -24,8 +24,9 @@ type ledger struct {
 	commits   *btree.BTreeG[*Commit]
 	hashes    *btree.BTreeG[hashed]
 	cursors   map[string]*Cursor
-	templates map[string]*Template
-	configs   map[string]*Config
+	templates cold[Template]
+	configs   cold[Config]
+	chilling  []chilling // by version
 	managed   map[Key]*Managed
 	inventory *btree.BTreeG[*Managed] // source, key
 	holds     *btree.BTreeG[*Hold]    // namespace, name
@@ -45,8 +46,8 @@ func newLedger() ledger {
 		commits:   newTree(compareCommits),
 		hashes:    newTree(func(a, b hashed) int { return cmp.Or(cmp.Compare(a.hash, b.hash), compareCommits(a.commit, b.commit)) }),
 		cursors:   map[string]*Cursor{},
-		templates: map[string]*Template{},
-		configs:   map[string]*Config{},
+		templates: newCold[Template](bucketTemplates),
+		configs:   newCold[Config](bucketConfigs),
 		managed:   map[Key]*Managed{},
 		inventory: newTree(func(a, b *Managed) int { return cmp.Or(cmp.Compare(a.Source, b.Source), a.Key.Compare(b.Key)) }),
 		holds: newTree(func(a, b *Hold) int {
@@ -99,7 +100,7 @@ func put[T any](set func(before, after *T), before, after *T, bucket bucket, key
 
 // ledgerWrite is the write of a value, nil for none. A value that could not be written to disk is refused at once.
 func ledgerWrite(value any, w func(*ledger) (func(), diskChange, error)) Write {
-	_, err := json.Marshal(value)
+	_, err := json.Marshal(value) // refuses a year that cannot be read back, as encodeValue would not
 	if err != nil {
 		err = fmt.Errorf("ledger: %w", err)
 	}
@@ -198,11 +199,7 @@ func PutTemplate(t Template) Write {
 		if given.Hash == "" {
 			return nil, diskChange{}, errors.New("ledger template: hash is needed")
 		}
-		if l.templates[given.Hash] != nil {
-			return nil, diskChange{}, nil
-		}
-		set := func(_, after *Template) { setOrDelete(l.templates, given.Hash, after) }
-		return put(set, nil, given, bucketTemplates, given.Hash)
+		return l.templates.put(given.Hash, given)
 	})
 }
 
@@ -213,11 +210,7 @@ func PutConfig(c Config) Write {
 		if given.Hash == "" {
 			return nil, diskChange{}, errors.New("ledger config: hash is needed")
 		}
-		if l.configs[given.Hash] != nil {
-			return nil, diskChange{}, nil
-		}
-		set := func(_, after *Config) { setOrDelete(l.configs, given.Hash, after) }
-		return put(set, nil, given, bucketConfigs, given.Hash)
+		return l.configs.put(given.Hash, given)
 	})
 }
 

@@ -1,8 +1,10 @@
 package state
 
 import (
+	"encoding/json"
 	"fmt"
 	"math"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -309,5 +311,122 @@ func TestWhatCannotBeWrittenIsRefused(t *testing.T) {
 		if _, err := s.Commit(write); err == nil || !strings.HasPrefix(err.Error(), "ledger") {
 			t.Errorf("%s: %v", name, err)
 		}
+	}
+}
+
+// TestColdValues: what is durable is read from disk, and is not kept in memory; what cannot be read is not found.
+func TestColdValues(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	s := openDir(t, dir)
+	want := Template{Hash: "t", Template: template("web")}
+	commit(t, s, PutTemplate(want), PutConfig(Config{Hash: "c", Kind: KindConfigMap, Text: map[string]string{"a": "b"}}))
+	inMemory := func() int { return len(s.ledger.templates.fresh) + len(s.ledger.configs.fresh) }
+	if inMemory() != 2 {
+		t.Errorf("%d values in memory before they are durable", inMemory())
+	}
+	mustDurable(t, s)
+	commit(t, s, PutRow(testRow("a", "web", true))) // the next transaction drops them
+	if inMemory() != 0 || len(s.ledger.chilling) != 0 {
+		t.Errorf("%d values in memory", inMemory())
+	}
+	check := func() {
+		t.Helper()
+		got, ok := s.Template("t")
+		if diff := cmp.Diff(want, got); diff != "" || !ok {
+			t.Errorf("template (-want +got):\n%s", diff)
+		}
+		if c, ok := s.Config("c"); !ok || c.Text["a"] != "b" {
+			t.Errorf("config %+v", c)
+		}
+	}
+	check()
+	if r := commit(t, s, PutTemplate(want)); r.Version != s.Version() || inMemory() != 0 {
+		t.Error("put again")
+	}
+	if _, ok := s.Template("other"); ok {
+		t.Error("found what never was")
+	}
+	closeStore(t, s)
+	if _, ok := s.Template("t"); ok {
+		t.Error("read from a closed file")
+	}
+	s = openDir(t, dir)
+	if inMemory() != 0 {
+		t.Errorf("%d values in memory after the start", inMemory())
+	}
+	check()
+	memory, err := OpenMemory(testOptions())
+	if err != nil {
+		t.Fatal(err)
+	}
+	commit(t, memory, PutTemplate(want))
+	commit(t, memory, PutRow(testRow("a", "web", true)))
+	if _, ok := memory.Template("t"); !ok {
+		t.Error("a store in memory forgets")
+	}
+}
+
+// TestEveryFieldIsKept: whatever a ledger value holds is read back as it was.
+func TestEveryFieldIsKept(t *testing.T) {
+	t.Parallel()
+	for _, v := range []any{&Row{}, &Commit{}, &Cursor{}, &Managed{}, &Hold{}, &Config{}} {
+		words := "not UTF-8: \xff"
+		if _, text := v.(*Config); text {
+			words = "\u00e9"
+		}
+		fillIn(t, reflect.ValueOf(v).Elem(), words)
+		content, err := encodeValue(v)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := reflect.New(reflect.TypeOf(v).Elem()).Interface()
+		if _, text := v.(*Config); text {
+			err = json.Unmarshal(content, got)
+		} else {
+			err = valueDecoding.Unmarshal(content, got)
+		}
+		if diff := cmp.Diff(v, got); diff != "" || err != nil {
+			t.Errorf("%T: %v (-want +got):\n%s", v, err, diff)
+		}
+	}
+}
+
+// fillIn gives every field a value of its own.
+func fillIn(t *testing.T, v reflect.Value, words string) {
+	t.Helper()
+	switch v.Kind() {
+	case reflect.String:
+		v.SetString(words)
+	case reflect.Int64, reflect.Int:
+		v.SetInt(7)
+	case reflect.Uint8:
+		v.SetUint(200)
+	case reflect.Bool:
+		v.SetBool(true)
+	case reflect.Pointer:
+		v.Set(reflect.New(v.Type().Elem()))
+		fillIn(t, v.Elem(), words)
+	case reflect.Slice:
+		v.Set(reflect.MakeSlice(v.Type(), 2, 2))
+		for i := range 2 {
+			fillIn(t, v.Index(i), words)
+		}
+	case reflect.Map:
+		key, value := reflect.New(v.Type().Key()).Elem(), reflect.New(v.Type().Elem()).Elem()
+		fillIn(t, key, words)
+		fillIn(t, value, words)
+		v.Set(reflect.MakeMap(v.Type()))
+		v.SetMapIndex(key, value)
+	case reflect.Struct:
+		if at, ok := v.Addr().Interface().(*time.Time); ok {
+			*at = epoch.Add(123456789)
+			return
+		}
+		for i := range v.NumField() {
+			fillIn(t, v.Field(i), words)
+		}
+	default:
+		t.Fatalf("nothing to fill a %s with", v.Type())
 	}
 }

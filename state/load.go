@@ -11,8 +11,10 @@ import (
 // storedBucket describes a bucket: how one of its values is read, and where it belongs in the memory.
 type storedBucket struct {
 	name   bucket
-	decode func(content []byte) (any, error)
+	decode func(key, content []byte) (any, error)
 	insert func(s *Store, value any)
+	// recode turns a ledger value of the first schema into one of the second; nil: it is the same.
+	recode func(content []byte) ([]byte, error)
 }
 
 var buckets = func() []storedBucket {
@@ -20,8 +22,8 @@ var buckets = func() []storedBucket {
 		ledgerBucket(bucketRows, func(l *ledger, r *Row) { l.setRow(nil, r) }),
 		ledgerBucket(bucketCommits, func(l *ledger, c *Commit) { l.setCommit(nil, c) }),
 		ledgerBucket(bucketCursors, func(l *ledger, c *Cursor) { l.cursors[c.Source] = c }),
-		ledgerBucket(bucketTemplates, func(l *ledger, t *Template) { l.templates[t.Hash] = t }),
-		ledgerBucket(bucketConfigs, func(l *ledger, c *Config) { l.configs[c.Hash] = c }),
+		coldBucket(bucketTemplates, func(l *ledger) map[string]struct{} { return l.templates.keys }),
+		coldBucket(bucketConfigs, func(l *ledger) map[string]struct{} { return l.configs.keys }),
 		ledgerBucket(bucketManaged, func(l *ledger, m *Managed) {
 			l.managed[m.Key] = m
 			l.inventory.ReplaceOrInsert(m)
@@ -31,7 +33,7 @@ var buckets = func() []storedBucket {
 	for _, info := range kinds {
 		all = append(all, storedBucket{
 			name:   bucket(info.kind),
-			decode: func(content []byte) (any, error) { return decodeObject(info, content) },
+			decode: func(_, content []byte) (any, error) { return decodeObject(info, content) },
 			insert: func(s *Store, value any) {
 				o := value.(Object)
 				s.index.set(KeyOf(o), nil, o)
@@ -44,8 +46,24 @@ var buckets = func() []storedBucket {
 func ledgerBucket[T any](name bucket, insert func(*ledger, *T)) storedBucket {
 	return storedBucket{
 		name:   name,
-		decode: func(content []byte) (any, error) { return decodeValue[T](content) },
+		decode: func(_, content []byte) (any, error) { return decodeValue[T](content) },
 		insert: func(s *Store, value any) { insert(&s.ledger, value.(*T)) },
+		recode: func(content []byte) ([]byte, error) {
+			v, err := decodeText[T](content)
+			if err != nil {
+				return nil, err
+			}
+			return encodeValue(v)
+		},
+	}
+}
+
+// coldBucket is read for its keys alone.
+func coldBucket(name bucket, keys func(*ledger) map[string]struct{}) storedBucket {
+	return storedBucket{
+		name:   name,
+		decode: func(key, _ []byte) (any, error) { return string(key), nil },
+		insert: func(s *Store, key any) { keys(&s.ledger)[key.(string)] = struct{}{} },
 	}
 }
 
@@ -106,7 +124,7 @@ func decodePairs(b storedBucket, pairs []pair, values []any) error {
 				for i := w; i < len(pairs); i += workers {
 					stored, err := verified(pairs[i].key, pairs[i].stored)
 					if err == nil {
-						values[i], err = b.decode(stored)
+						values[i], err = b.decode(pairs[i].key, stored)
 					}
 					if err != nil {
 						return fmt.Errorf("%q: %w", pairs[i].key, err)

@@ -3,6 +3,8 @@ package state
 import (
 	"fmt"
 	"io"
+	"maps"
+	"slices"
 
 	"go.etcd.io/bbolt"
 )
@@ -10,8 +12,36 @@ import (
 // migration turns a file of one schema into one of the next, in one transaction with all that follow.
 type migration func(*bbolt.Tx) error
 
-// migrations are by the schema that they begin with. There is none yet: the first schema is the only one.
-var migrations = map[int64]migration{}
+// migrations are by the schema that they begin with.
+var migrations = map[int64]migration{1: recodeValues}
+
+// recodeValues writes the ledger's values, JSON in the first schema, as they are written since the second.
+func recodeValues(tx *bbolt.Tx) error {
+	for _, b := range buckets {
+		from := tx.Bucket([]byte(b.name))
+		if b.recode == nil || from == nil {
+			continue
+		}
+		recoded := map[string][]byte{} // a bucket is not to be changed while it is walked
+		err := from.ForEach(func(key, stored []byte) error {
+			content, err := verified(key, stored)
+			if err == nil {
+				content, err = b.recode(content)
+			}
+			recoded[string(key)] = seal(key, content)
+			return err
+		})
+		if err != nil {
+			return fmt.Errorf("%w: %s: %w", ErrDamaged, b.name, err)
+		}
+		for _, key := range slices.Sorted(maps.Keys(recoded)) {
+			if err := from.Put([]byte(key), recoded[key]); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
 
 // migrate brings a file of an older schema up to date, after copying it to a file named after that schema.
 func (d *disk) migrate() error {

@@ -219,7 +219,8 @@ func (s *Store) publish(t *transaction) {
 		changed |= kindByName[e.key.Kind].bit
 	}
 	if s.disk != nil {
-		s.disk.add(t.diskChanges(), s.version)
+		changes := t.diskChanges()
+		s.ledger.chill(changes, s.version, s.disk.add(changes, s.version))
 	}
 	s.waiters.wake(changed)
 }
