@@ -2,14 +2,15 @@ package reconciler
 
 import (
 	"cmp"
-	"maps"
 	"reflect"
 	"slices"
+	"strings"
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
 
 	"github.com/belay-dev/belay/reconciler/engine"
+	"github.com/belay-dev/belay/reconciler/ledger"
 	"github.com/belay-dev/belay/state"
 )
 
@@ -26,16 +27,21 @@ func target(rows []state.Row) int {
 	return -1
 }
 
-// current is the index of the newest row that was handed to a rollout of this Deployment; -1 when none was.
+// current is the index of the row that was handed to a rollout of this Deployment last; -1 when none was. Of several
+// at one instant it is the newest that has the live template.
 func current(rows []state.Row, live engine.Live) int {
 	d := live.Deployment()
-	for i := len(rows) - 1; i >= 0; i-- {
-		r := rows[i]
-		if !r.StartedAt.IsZero() && r.Template != "" && (r.UID == "" || d == nil || r.UID == d.UID) {
-			return i
+	found := -1
+	for i, r := range rows {
+		switch {
+		case r.StartedAt.IsZero() || r.Template == "" || r.UID != "" && d != nil && r.UID != d.UID:
+		case found < 0 || r.StartedAt.After(rows[found].StartedAt):
+			found = i
+		case r.StartedAt.Equal(rows[found].StartedAt) && (r.Template == live.Rollout.Template || rows[found].Template != live.Rollout.Template):
+			found = i
 		}
 	}
-	return -1
+	return found
 }
 
 // observe moves the row that was handed over last to where its rollout stands. It gives back the rows that
@@ -51,15 +57,15 @@ func observe(rows []state.Row, live engine.Live, now time.Time) []state.Row {
 	if live.Rollout.Revision > 0 {
 		r.Revision, r.ReplicaSet = live.Rollout.Revision, live.Rollout.ReplicaSet
 	}
-	if r.Open || r.Outcome == Failed {
-		if next, ok := become(r, outcomeOf(live.Rollout.Phase, r.Outcome)); ok {
+	if r.Open || r.Outcome == ledger.Failed {
+		if next, ok := ledger.Become(r, outcomeOf(live.Rollout.Phase, r.Outcome)); ok {
 			r = next
 			if !r.Open {
 				r.EndedAt = now
 			}
 		}
 		r.Reason, r.Message = "", ""
-		if r.Outcome == Failed || r.Outcome == Paused {
+		if r.Outcome == ledger.Failed || r.Outcome == ledger.Paused {
 			r.Reason, r.Message = live.Rollout.Reason, live.Rollout.Message
 		}
 	}
@@ -81,13 +87,13 @@ func equalRows(a, b state.Row) bool { return reflect.DeepEqual(a, b) }
 func outcomeOf(p engine.Phase, now state.Outcome) state.Outcome {
 	switch p {
 	case engine.PhaseComplete:
-		return Complete
+		return ledger.Complete
 	case engine.PhaseFailed:
-		return Failed
+		return ledger.Failed
 	case engine.PhasePaused:
-		return Paused
+		return ledger.Paused
 	case engine.PhasePending, engine.PhaseProgressing:
-		return Progressing
+		return ledger.Progressing
 	case engine.PhaseNone:
 	}
 	return now
@@ -106,22 +112,45 @@ func replace(rows, changed []state.Row) []state.Row {
 	return out
 }
 
-// deployment plans a Deployment that Git wants.
+// deployment plans a Deployment that Git wants, or that is held.
 func (p *planner) deployment(s Subject) {
+	start := len(p.out.Actions)
+	p.subject = subject{}
 	if s.Live.Object != nil {
 		if seen := observe(s.Rows, s.Live, p.in.Now); len(seen) > 0 {
 			p.act(Action{Kind: ActionRecord, Reason: ReasonObserved, Key: s.Key, Rows: seen})
 			s.Rows = replace(s.Rows, seen)
 		}
 	}
-	facts := p.in.Sources[s.Desired.Source]
-	if facts.Suspended {
-		if target(s.Rows) >= 0 {
-			p.hold(Withheld{Key: s.Key, Reason: ReasonSuspended})
-		}
-		return
-	}
+	facts := p.in.Sources[sourceOf(s)]
+	s = p.resolve(s, facts)
 	switch i := target(s.Rows); {
+	case i >= 0 && s.Rows[i].Operation != "" && s.Desired != nil:
+		p.operation(s, i)
+	case s.Hold != nil || facts.Suspended || s.Desired == nil:
+		p.keep(s, i)
+	default:
+		p.free(s, i, facts)
+	}
+	p.attach(s.Key, start)
+}
+
+// sourceOf is the source that has a say about a Deployment.
+func sourceOf(s Subject) string {
+	switch {
+	case s.Desired != nil:
+		return s.Desired.Source
+	case s.Managed != nil:
+		return s.Managed.Source
+	case s.Departed != nil:
+		return s.Departed.Managed.Source
+	}
+	return ""
+}
+
+// free plans a Deployment that nothing holds.
+func (p *planner) free(s Subject, i int, facts SourceFacts) {
+	switch {
 	case s.Live.Object == nil && i < 0:
 		p.missing(s)
 	case i < 0:
@@ -129,7 +158,7 @@ func (p *planner) deployment(s Subject) {
 	case s.Live.Object == nil:
 		p.first(s, i)
 	case p.refused(s, i):
-	case s.Rows[i].Template == s.Live.Rollout.Template:
+	case s.Desired.Template == s.Live.Rollout.Template:
 		p.noRollout(s, i)
 	default:
 		p.newTemplate(s, i)
@@ -139,19 +168,23 @@ func (p *planner) deployment(s Subject) {
 // missing brings back a Deployment that Git wants, that ran, and that is gone: the newest template that was
 // handed over, under a row of its own.
 func (p *planner) missing(s Subject) {
-	i := current(s.Rows, s.Live)
-	if i < 0 {
+	if current(s.Rows, s.Live) < 0 {
 		return // nothing was recorded yet; the commit's row comes first
 	}
-	r := s.Rows[i]
-	again := state.Row{
-		ID: RowID(r.ID, "missing", string(r.UID)), Namespace: r.Namespace, Name: r.Name,
-		Source: r.Source, App: r.App, Root: r.Root, Commit: r.Commit, Author: r.Author, CommittedAt: r.CommittedAt,
-		Subject: r.Subject, ChangeCause: r.ChangeCause, Template: s.Desired.Template, Images: Images(s.Desired.Object()),
-		Outcome: Pending, Open: true, Reason: string(ReasonMissing), RecordedAt: p.in.Now,
-	}
-	s.Rows = append(slices.Clone(s.Rows), again)
+	s.Rows = append(slices.Clone(s.Rows), p.again(s, ReasonMissing))
 	p.rollout(s, len(s.Rows)-1, ReasonMissing)
+}
+
+// again is another row for what was handed over last.
+func (p *planner) again(s Subject, reason Reason) state.Row {
+	r := s.Rows[max(0, current(s.Rows, s.Live))]
+	return state.Row{
+		ID: ledger.ID(r.ID, strings.ToLower(string(reason)), string(r.UID)), Namespace: r.Namespace, Name: r.Name,
+		Source: r.Source, App: r.App, Root: r.Root, Commit: r.Commit, Author: r.Author, CommittedAt: r.CommittedAt,
+		Subject: r.Subject, ChangeCause: r.ChangeCause, Template: s.Desired.Template, Bare: bareOf(s.Desired), Images: Images(s.Desired.Object()),
+		Operation: r.Operation, Door: r.Door, By: r.By, Why: r.Why,
+		Outcome: ledger.Pending, Open: true, Reason: string(reason), RecordedAt: p.in.Now,
+	}
 }
 
 // settled applies the fields beside the template of a Deployment that no row waits for.
@@ -160,6 +193,9 @@ func (p *planner) settled(s Subject, facts SourceFacts) {
 	if i >= 0 && s.Desired.Template != s.Live.Rollout.Template && s.Rows[i].Template == s.Live.Rollout.Template {
 		opening, closed := facts.closed(s.Desired.Manifest.App)
 		switch {
+		case s.Rows[i].Operation != "":
+			p.backToGit(s, s.Rows[i])
+			return
 		case !facts.AcceptRender:
 			p.hold(Withheld{Key: s.Key, Row: s.Rows[i].ID, Reason: ReasonRenderChanged,
 				Message: "the same commit renders another pod template than the one that ran; belay sync --accept-render rolls it out"})
@@ -167,10 +203,11 @@ func (p *planner) settled(s Subject, facts SourceFacts) {
 			p.hold(Withheld{Key: s.Key, Row: s.Rows[i].ID, Reason: ReasonRenderChanged, Message: opening.message()})
 		default:
 			r := s.Rows[i]
-			r.ID = RowID(r.ID, "render", s.Desired.Template)
+			r.ID = ledger.ID(r.ID, "render", s.Desired.Template)
 			r.Number, r.Revision, r.ReplicaSet, r.StartedAt, r.EndedAt = 0, 0, "", time.Time{}, time.Time{}
 			r.SupersededBy, r.RolledBackBy, r.Template, r.Images = "", "", s.Desired.Template, Images(s.Desired.Object())
-			r.Outcome, r.Open, r.RecordedAt, r.Override = Pending, true, p.in.Now, ""
+			r.Bare = bareOf(s.Desired)
+			r.Outcome, r.Open, r.RecordedAt, r.Override = ledger.Pending, true, p.in.Now, ""
 			if opening.Closed {
 				r.Override = facts.Override
 			}
@@ -185,7 +222,10 @@ func (p *planner) settled(s Subject, facts SourceFacts) {
 // applyRest applies what is not the template, with the rows given; a change of nothing but rows or inventory is
 // recorded alone.
 func (p *planner) applyRest(s Subject, reason Reason, rows []state.Row) {
-	c := engine.Change{Key: s.Key, Desired: s.Desired.Object(), KeepReplicas: s.Desired.KeepReplicas}
+	c := engine.Change{Key: s.Key, Desired: s.Desired.Object(), KeepReplicas: s.Desired.KeepReplicas, Held: condition(s)}
+	if len(p.filled) > 0 { // the annotations that name the commit go with it
+		c.Desired, c.Template = annotate(s.Desired.Object().(*appsv1.Deployment), p.filled[0]), true
+	}
 	m := managed(s)
 	switch {
 	case !engine.Same(s.Live.Object, c):
@@ -201,10 +241,10 @@ func (p *planner) applyRest(s Subject, reason Reason, rows []state.Row) {
 
 // noRollout closes the row of a commit whose template runs already.
 func (p *planner) noRollout(s Subject, i int) {
-	r, _ := become(s.Rows[i], Applied)
+	r, _ := ledger.Become(s.Rows[i], ledger.Applied)
 	r.UID, r.EndedAt, r.Reason, r.Message = s.Live.Object.GetUID(), p.in.Now, "", ""
 	reason := ReasonTemplateRunning
-	if !engine.Same(s.Live.Object, engine.Change{Desired: s.Desired.Object(), KeepReplicas: s.Desired.KeepReplicas}) {
+	if !engine.Same(s.Live.Object, engine.Change{Desired: s.Desired.Object(), KeepReplicas: s.Desired.KeepReplicas, Held: condition(s)}) {
 		reason = ReasonSpecChanged
 	}
 	p.applyRest(s, reason, []state.Row{r})
@@ -218,7 +258,7 @@ func (p *planner) refused(s Subject, i int) bool {
 	if w == nil {
 		return false
 	}
-	r, _ := become(s.Rows[i], Invalid)
+	r, _ := ledger.Become(s.Rows[i], ledger.Invalid)
 	r.EndedAt, r.Reason, r.Message = p.in.Now, string(w.Reason), w.Message
 	p.act(Action{Kind: ActionRecord, Reason: w.Reason, Key: s.Key, Row: r.ID, Rows: []state.Row{r}})
 	w.Row = r.ID
@@ -233,7 +273,7 @@ func (p *planner) newTemplate(s Subject, i int) {
 	if ranBefore(s.Rows, i) >= 0 {
 		reason = ReasonBackToTemplate
 	}
-	if Stable(s.Rows, s.Rows[i].Template) {
+	if ledger.Stable(s.Rows, s.Rows[i].Template) {
 		p.rollout(s, i, reason)
 		return
 	}
@@ -253,7 +293,7 @@ func (p *planner) newTemplate(s Subject, i int) {
 
 // first hands the first template of a Deployment over.
 func (p *planner) first(s Subject, i int) {
-	if !Stable(s.Rows, s.Rows[i].Template) {
+	if !ledger.Stable(s.Rows, s.Rows[i].Template) {
 		if s = p.admit(s, i); s.Rows == nil {
 			return
 		}
@@ -291,7 +331,7 @@ func (p *planner) admit(s Subject, i int) Subject {
 // wait keeps a row back, and applies the rest of the spec meanwhile; was is the row as it is recorded.
 func (p *planner) wait(s Subject, i int, was state.Row, reason Reason, message string) {
 	p.hold(Withheld{Key: s.Key, Row: s.Rows[i].ID, Reason: reason, Message: message})
-	r, _ := become(s.Rows[i], Waiting)
+	r, _ := ledger.Become(s.Rows[i], ledger.Waiting)
 	r.Reason, r.Message = string(reason), message
 	var rows []state.Row
 	if !equalRows(was, r) {
@@ -307,103 +347,27 @@ func (p *planner) wait(s Subject, i int, was state.Row, reason Reason, message s
 
 // rollout hands row i's template over: its annotations go with it, and what it overtakes or undoes is recorded.
 func (p *planner) rollout(s Subject, i int, reason Reason) {
-	r, ok := become(s.Rows[i], Progressing)
+	r, ok := ledger.Become(s.Rows[i], ledger.Progressing)
 	if !ok {
 		return
 	}
 	r.StartedAt, r.Reason, r.Message = p.in.Now, "", ""
-	r.Template, r.Images = s.Desired.Template, Images(s.Desired.Object()) // an upgrade may render it anew meanwhile
+	r.Template, r.Bare, r.Images = s.Desired.Template, bareOf(s.Desired), Images(s.Desired.Object()) // an upgrade may render it anew meanwhile
 	r.UID = ""
 	if s.Live.Object != nil {
 		r.UID = s.Live.Object.GetUID()
+	}
+	if p.restarted != "" {
+		p.holds.Unset = append(p.holds.Unset, p.restarted)
 	}
 	rows := append(undone(s, i, p.in.Now), r)
 	p.act(Action{
 		Kind: ActionRollout, Reason: reason, Key: s.Key, Row: r.ID, Rows: rows, Managed: managed(s),
 		Change: engine.Change{
-			Key: s.Key, Desired: annotate(s.Desired.Object().(*appsv1.Deployment), r), Template: true,
-			KeepReplicas: s.Desired.KeepReplicas,
+			Key: s.Key, Desired: annotate(s.Desired.Object().(*appsv1.Deployment), named(s, r)), Template: true,
+			KeepReplicas: s.Desired.KeepReplicas, Held: condition(s),
 		},
 	})
-}
-
-// annotate returns the Deployment with the annotations that name a row's commit.
-func annotate(d *appsv1.Deployment, r state.Row) *appsv1.Deployment {
-	d = d.DeepCopy()
-	a := maps.Clone(d.Annotations)
-	if a == nil {
-		a = map[string]string{}
-	}
-	set := func(key, value string) {
-		if value == "" {
-			delete(a, key)
-			return
-		}
-		a[key] = value
-	}
-	set(engine.ChangeCause, r.ChangeCause)
-	set(engine.AnnotationCommit, r.Commit)
-	set(engine.AnnotationAuthor, r.Author)
-	if !r.CommittedAt.IsZero() {
-		set(engine.AnnotationCommittedAt, r.CommittedAt.UTC().Format(time.RFC3339))
-	}
-	d.Annotations = a
-	return d
-}
-
-// ranBefore is the index of the newest row before the running one that was handed over with row i's template; -1
-// when it never ran.
-func ranBefore(rows []state.Row, i int) int {
-	for j := i - 1; j >= 0; j-- {
-		if !rows[j].StartedAt.IsZero() && rows[j].Template == rows[i].Template {
-			return j
-		}
-	}
-	return -1
-}
-
-// undone moves on the rows that handing row i over overtakes. Going back to a template that ran before rolls back
-// everything that ran after it; otherwise what is still open is superseded.
-func undone(s Subject, i int, now time.Time) []state.Row {
-	back := ranBefore(s.Rows, i)
-	var out []state.Row
-	for j, r := range s.Rows[:i] {
-		to := Superseded
-		if back >= 0 && j > back && !r.StartedAt.IsZero() {
-			to = RolledBack
-		} else if !r.Open {
-			continue
-		}
-		next, ok := become(r, to)
-		if !ok {
-			continue
-		}
-		if to == RolledBack {
-			next.RolledBackBy = s.Rows[i].ID
-		} else {
-			next.SupersededBy = s.Rows[i].ID
-		}
-		if next.EndedAt.IsZero() {
-			next.EndedAt = now
-		}
-		next.Reason, next.Message = "", ""
-		out = append(out, next)
-	}
-	return out
-}
-
-// Stable reports whether a template completed once; while nothing has completed here, whether it was the head's before
-// the first sync.
-func Stable(rows []state.Row, template string) bool {
-	completed, imported := false, false
-	for _, r := range rows {
-		if r.Outcome == Complete && r.Template == template {
-			return true
-		}
-		completed = completed || r.Outcome == Complete
-		imported = imported || r.Outcome == Imported && r.Template == template
-	}
-	return imported && !completed
 }
 
 // Images lists the images of a Deployment's containers, in their order; nil for anything else.

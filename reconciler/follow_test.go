@@ -13,6 +13,7 @@ import (
 
 	"github.com/belay-dev/belay/manifests"
 	"github.com/belay-dev/belay/reconciler"
+	"github.com/belay-dev/belay/reconciler/ledger"
 	"github.com/belay-dev/belay/state"
 )
 
@@ -173,7 +174,7 @@ func TestFollowFreesSlots(t *testing.T) {
 				w.sync("shop")
 				w.pushTo(repo, "t2")
 				w.sync("tools")
-				if rows := w.store.Rows("default", "tool"); rows[len(rows)-1].Outcome != reconciler.Waiting {
+				if rows := w.store.Rows("default", "tool"); rows[len(rows)-1].Outcome != ledger.Waiting {
 					t.Fatalf("the second rollout does not wait:\n%s", w.history("tool"))
 				}
 				if restart {

@@ -11,6 +11,7 @@ import (
 
 	"github.com/belay-dev/belay/manifests"
 	"github.com/belay-dev/belay/reconciler/engine"
+	"github.com/belay-dev/belay/reconciler/rollback"
 	"github.com/belay-dev/belay/reconciler/rollout"
 	"github.com/belay-dev/belay/state"
 )
@@ -347,6 +348,9 @@ func (f *follower) want(o manifests.Object, commit string) *Desired {
 	d := &Desired{Manifest: o, Source: f.Name, Commit: commit, KeepReplicas: o.NoReplicas}
 	if dep, ok := o.Object.(*appsv1.Deployment); ok {
 		d.Template = rollout.Digest(&dep.Spec.Template)
+		if d.Bare = d.Template; dep.Spec.Template.Annotations[rollback.Restarted] != "" {
+			d.Bare = rollback.Bare(&dep.Spec.Template)
+		}
 	}
 	return d
 }

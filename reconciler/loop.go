@@ -54,6 +54,7 @@ type Options struct {
 	MaxRollouts int // at once; 0: no limit
 	Now         func() time.Time
 	Log         zerolog.Logger
+	Recorder    Recorder // nil: no Events are recorded
 }
 
 // Loop is the sync loop: one goroutine that records and plans for all sources, and one for each source that polls.

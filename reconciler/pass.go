@@ -11,6 +11,7 @@ import (
 
 	"github.com/belay-dev/belay/manifests"
 	"github.com/belay-dev/belay/reconciler/engine"
+	"github.com/belay-dev/belay/reconciler/ledger"
 	"github.com/belay-dev/belay/state"
 )
 
@@ -90,6 +91,7 @@ func (l *Loop) input(keys []engine.Key) Input {
 		if k.Kind == state.KindDeployment {
 			s.Rolling = l.work.rolling[k] != ""
 			s.Rows = l.o.Store.Rows(k.Namespace, k.Name)
+			l.holdsOf(&s)
 		}
 		in.Subjects = append(in.Subjects, s)
 	}
@@ -105,7 +107,7 @@ func (l *Loop) commitOpen(source, hash string) bool {
 	c := cs[len(cs)-1]
 	return slices.ContainsFunc(c.Rows, func(id string) bool {
 		r, ok := l.o.Store.Row(id)
-		return ok && r.Template != "" && (r.Open || r.Outcome == Failed)
+		return ok && r.Template != "" && (r.Open || r.Outcome == ledger.Failed)
 	})
 }
 
@@ -138,7 +140,27 @@ func (l *Loop) execute(ctx context.Context, plan Plan) []engine.Key {
 
 // act executes one action with its ledger writes.
 func (l *Loop) act(ctx context.Context, a Action) error {
-	var ws []state.Write
+	ws := l.ledgerWrites(a)
+	switch a.Kind {
+	case ActionRecord:
+		_, err := l.o.Store.Commit(ws...)
+		return err
+	case ActionApply, ActionRollout, ActionPrune:
+		c := a.Change
+		c.Ledger = ws
+		return l.o.Engine.Apply(ctx, c)
+	}
+	return nil
+}
+
+// ledgerWrites are what an action records.
+func (l *Loop) ledgerWrites(a Action) []state.Write {
+	ws := a.Holds.writes(a.Key)
+	if h := a.Holds.Hold; h != nil {
+		if live := l.o.Engine.Live(a.Key); live.Rollout.Template == h.Template { // what runs is held
+			ws = append(ws, state.PutTemplate(state.Template{Hash: h.Template, Template: live.Deployment().Spec.Template}))
+		}
+	}
 	for _, r := range a.Rows {
 		if d, ok := a.Change.Desired.(*appsv1.Deployment); ok && a.Kind == ActionRollout && r.ID == a.Row {
 			var kept []state.Write
@@ -153,16 +175,7 @@ func (l *Loop) act(ctx context.Context, a Action) error {
 	if a.Forget {
 		ws = append(ws, state.RemoveManaged(a.Key))
 	}
-	switch a.Kind {
-	case ActionRecord:
-		_, err := l.o.Store.Commit(ws...)
-		return err
-	case ActionApply, ActionRollout, ActionPrune:
-		c := a.Change
-		c.Ledger = ws
-		return l.o.Engine.Apply(ctx, c)
-	}
-	return nil
+	return ws
 }
 
 // done notes an executed action and returns the keys that may move because of it.
@@ -177,10 +190,11 @@ func (l *Loop) done(a Action) []engine.Key {
 		}
 		e.Msg("changed")
 	}
+	l.tell(a)
 	if a.Forget {
 		delete(l.work.prune, a.Key)
 	}
-	if a.Kind == ActionRollout && a.Reason != ReasonFirstRollout && a.Reason != ReasonMissing {
+	if a.Kind == ActionRollout && a.Reason != ReasonFirstRollout && a.Reason != ReasonMissing && a.Reason != ReasonAsked {
 		l.work.rolling[a.Key] = a.Row
 	}
 	var again []engine.Key
@@ -227,6 +241,9 @@ func (w Withheld) untroubled() bool {
 	if w.Reason == ReasonSuspended || w.Reason == ReasonSlot || w.Reason == ReasonWindow {
 		return true
 	}
+	if w.Reason == ReasonHeld {
+		return w.Detail != DetailTainted
+	}
 	return w.Detail == DetailWindow || pruneForever[w.Detail]
 }
 
@@ -244,7 +261,11 @@ func (l *Loop) withheld(keys []engine.Key, plan Plan) {
 			continue
 		}
 		d := l.desired(k)
-		p := problemOf(k, d, cmp.Or(w.Reason, w.Detail), w.Message)
+		reason := cmp.Or(w.Reason, w.Detail)
+		if w.Detail == DetailTainted {
+			reason = ReasonBadChangeReappeared
+		}
+		p := problemOf(k, d, reason, w.Message)
 		if m, ok := l.o.Store.Managed(k); ok && d == nil {
 			p.Source, p.App, p.Root, p.File, p.Commit = m.Source, m.App, m.Root, m.File, m.RemovedBy
 		}

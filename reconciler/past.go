@@ -10,6 +10,7 @@ import (
 
 	"github.com/belay-dev/belay/manifests"
 	"github.com/belay-dev/belay/reconciler/engine"
+	"github.com/belay-dev/belay/reconciler/ledger"
 	"github.com/belay-dev/belay/state"
 )
 
@@ -102,10 +103,11 @@ func (out *Recalled) row(in PastInput, first state.Row, by Introduced) {
 	st, m := by.Step, by.Desired.Manifest
 	d := m.Object.(*appsv1.Deployment)
 	out.Rows = append(out.Rows, state.Row{
-		ID:        RowID(in.Source, "past", strconv.FormatInt(by.Nth, 10), st.Hash, first.Namespace, first.Name),
+		ID:        ledger.ID(in.Source, "past", strconv.FormatInt(by.Nth, 10), st.Hash, first.Namespace, first.Name),
 		Namespace: first.Namespace, Name: first.Name, UID: first.UID, Source: in.Source, App: m.App, Root: m.Root,
 		Commit: st.Hash, Author: st.Author, CommittedAt: st.CommittedAt, Subject: st.Subject, ChangeCause: st.Cause,
-		Template: by.Desired.Template, Images: Images(d), Configs: by.Configs.Refs, Outcome: Imported, Past: by.Nth, RecordedAt: in.Now,
+		Template: by.Desired.Template, Bare: bareOf(by.Desired), Images: Images(d), Configs: by.Configs.Refs,
+		Outcome: ledger.Imported, Past: by.Nth, RecordedAt: in.Now,
 	})
 	out.Templates = append(out.Templates, state.Template{Hash: by.Desired.Template, Template: *d.Spec.Template.DeepCopy()})
 	out.Configs = append(out.Configs, by.Configs)
@@ -162,8 +164,8 @@ func (f *follower) pastCommit(st Step, nth int64, up manifests.Update) PastCommi
 
 // moving reports whether a row will go on by itself, and soon.
 func moving(r state.Row) bool {
-	return r.Outcome == Pending && r.Reason == "" || r.Outcome == Progressing ||
-		r.Outcome == Waiting && r.Reason == string(ReasonSlot)
+	return r.Outcome == ledger.Pending && r.Reason == "" || r.Outcome == ledger.Progressing ||
+		r.Outcome == ledger.Waiting && r.Reason == string(ReasonSlot)
 }
 
 // withTemplate leaves the rows of a first sync that have a past: those of what is declared.

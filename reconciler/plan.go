@@ -6,8 +6,14 @@ import (
 	"slices"
 	"time"
 
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
 	"github.com/belay-dev/belay/manifests"
 	"github.com/belay-dev/belay/reconciler/engine"
+	"github.com/belay-dev/belay/reconciler/ledger"
+	"github.com/belay-dev/belay/reconciler/rollback"
 	"github.com/belay-dev/belay/state"
 )
 
@@ -15,9 +21,13 @@ import (
 type Desired struct {
 	Manifest     manifests.Object // with its place; its object is shared and never to be modified
 	Template     string           // digest of the pod template, for a Deployment
+	Bare         string           // the same without its restartedAt
 	KeepReplicas bool             // the manifest names no replicas
 	Source       string
 	Commit       string // the commit that last changed it
+	// Inventory is the entry that applying it leaves behind, where that does not follow from the manifest: it is not Git
+	// that says what the Deployment should be.
+	Inventory *state.Managed
 }
 
 // Object is what the manifest declares.
@@ -31,6 +41,12 @@ type Subject struct {
 	Managed *state.Managed // nil: never applied by Belay
 	Rows    []state.Row    // of a Deployment, oldest first
 	Rolling bool           // its own rollout is one of those that take a slot
+
+	Hold      *state.Hold             // nil: none is in force
+	Held      *corev1.PodTemplateSpec // the hold's
+	Marks     []state.Mark            // what rollbacks left as bad
+	Overrides []state.Override        // what a person set past Git
+	Departed  *state.Departed         // what it was when it was removed, for a hold of what does not run
 }
 
 // SourceFacts is what a plan must know of a source beyond single objects.
@@ -85,6 +101,8 @@ type Action struct {
 	Rows    []state.Row    // rows it moves on
 	Managed *state.Managed // inventory entry to write
 	Forget  bool           // inventory entry to remove
+	Holds   Holds          // what it changes of holds, marks and overrides
+	Events  []Event        // that tell people what it does
 }
 
 // String prints the action as logs and scenarios show it.
@@ -139,7 +157,7 @@ func Make(in Input) Plan {
 	var gone []Subject
 	for _, s := range subjects {
 		switch {
-		case s.Key.Kind == state.KindDeployment && s.Desired != nil:
+		case s.Key.Kind == state.KindDeployment && (s.Desired != nil || s.Hold != nil):
 			p.deployment(s)
 		case s.Desired != nil:
 			p.object(s)
@@ -192,14 +210,51 @@ type planner struct {
 	in      Input
 	out     Plan
 	rolling int
+
+	subject // of the Deployment that is being planned
+}
+
+// subject is what planning one Deployment leaves for its action.
+type subject struct {
+	verdict   rollback.Verdict
+	holds     Holds
+	events    []Event
+	filled    []state.Row // rows that a commit fills
+	restarted string      // override that ends when a template is handed over
 }
 
 func (p *planner) act(a Action)    { p.out.Actions = append(p.out.Actions, a) }
 func (p *planner) hold(w Withheld) { p.out.Held = append(p.out.Held, w) }
 
+// say tells people of what the subject's action does.
+func (p *planner) say(warning bool, reason Reason, message string) {
+	p.events = append(p.events, Event{Warning: warning, Reason: reason, Message: message})
+}
+
+// attach gives what planning a subject left to the last of its actions: those from start on. There is one for it alone
+// when there is none.
+func (p *planner) attach(k engine.Key, start int) {
+	if p.holds.empty() && len(p.filled)+len(p.events) == 0 {
+		return
+	}
+	if len(p.out.Actions) == start {
+		p.act(Action{Kind: ActionRecord, Reason: ReasonHoldChanged, Key: k})
+	}
+	a := &p.out.Actions[len(p.out.Actions)-1]
+	a.Holds, a.Events = p.holds, p.events
+	for _, r := range p.filled {
+		if !slices.ContainsFunc(a.Rows, func(o state.Row) bool { return o.ID == r.ID }) {
+			a.Rows = append(slices.Clone(a.Rows), r)
+		}
+	}
+}
+
 // managed is the inventory entry that applying a subject leaves behind.
 func managed(s Subject) *state.Managed {
 	d := s.Desired
+	if d.Inventory != nil {
+		return d.Inventory
+	}
 	return &state.Managed{
 		Key: s.Key, Source: d.Source, App: d.Manifest.App, Root: d.Manifest.Root, File: d.Manifest.File, Line: d.Manifest.Line, Commit: d.Commit,
 	}
@@ -256,8 +311,23 @@ func (p *planner) removal(s Subject) {
 	}
 	p.act(Action{
 		Kind: ActionPrune, Reason: ReasonRemoved, Key: s.Key, Change: engine.Change{Key: s.Key},
-		Rows: finished(s.Rows, open, p.in.Now), Forget: true,
+		Rows: finished(s.Rows, open, p.in.Now), Forget: true, Holds: Holds{Departed: departed(s, p.in.Now)},
 	})
+}
+
+// departed is what is kept of a Deployment that goes, so that a person can have it back; nil for anything else.
+func departed(s Subject, now time.Time) *state.Departed {
+	d := s.Live.Deployment()
+	if d == nil {
+		return nil
+	}
+	kept := appsv1.Deployment{ObjectMeta: metav1.ObjectMeta{Namespace: d.Namespace, Name: d.Name, Labels: d.Labels, Annotations: map[string]string{}}, Spec: d.Spec}
+	for k, v := range d.Annotations {
+		if !engine.Local(k) {
+			kept.Annotations[k] = v
+		}
+	}
+	return &state.Departed{Namespace: d.Namespace, Name: d.Name, At: now, Managed: *s.Managed, Object: *kept.DeepCopy()}
 }
 
 // finished closes the row of a removal, and whatever else of the Deployment was still open.
@@ -267,13 +337,13 @@ func finished(rows []state.Row, removal int, now time.Time) []state.Row {
 		if !r.Open {
 			continue
 		}
-		to := Superseded
+		to := ledger.Superseded
 		if i == removal {
-			to = Applied
+			to = ledger.Applied
 		} else if removal >= 0 {
 			r.SupersededBy = rows[removal].ID
 		}
-		if r, ok := become(r, to); ok {
+		if r, ok := ledger.Become(r, to); ok {
 			r.Reason, r.EndedAt = string(ReasonRemoved), now
 			out = append(out, r)
 		}

@@ -14,6 +14,7 @@ import (
 
 	"github.com/belay-dev/belay/manifests"
 	"github.com/belay-dev/belay/reconciler/engine"
+	"github.com/belay-dev/belay/reconciler/ledger"
 	"github.com/belay-dev/belay/state"
 )
 
@@ -60,11 +61,11 @@ func drawSubject(t *rapid.T, name string) Subject {
 	for i := range rapid.IntRange(0, 4).Draw(t, "rows") {
 		r := state.Row{
 			ID: fmt.Sprintf("%s-%d", name, i), Number: int64(i + 1), Namespace: "default", Name: name, Commit: fmt.Sprintf("c%d", i),
-			Template: templates.Draw(t, "row template"), Outcome: rapid.SampledFrom(severity).Draw(t, "outcome"),
+			Template: templates.Draw(t, "row template"), Outcome: rapid.SampledFrom(ledger.Severity).Draw(t, "outcome"),
 			UID: rapid.SampledFrom([]types.UID{"", "uid", "older"}).Draw(t, "row uid"),
 		}
-		r.Open = IsOpen(r.Outcome)
-		if r.Outcome == Progressing || r.Outcome == Paused || rapid.Bool().Draw(t, "started") { // a rollout has always begun
+		r.Open = ledger.IsOpen(r.Outcome)
+		if r.Outcome == ledger.Progressing || r.Outcome == ledger.Paused || rapid.Bool().Draw(t, "started") { // a rollout has always begun
 			r.StartedAt = epoch.Add(time.Duration(i) * time.Minute)
 		}
 		s.Rows = append(s.Rows, r)
@@ -120,7 +121,7 @@ func TestMakeIsSafe(t *testing.T) {
 			}
 			switch a.Kind {
 			case ActionRollout:
-				stable := Stable(replace(s.Rows, observe(s.Rows, s.Live, in.Now)), s.Desired.Template)
+				stable := ledger.Stable(replace(s.Rows, observe(s.Rows, s.Live, in.Now)), s.Desired.Template)
 				if s.Live.Object != nil && !stable {
 					rolling++
 				}
@@ -157,14 +158,14 @@ func checkTransitions(t *rapid.T, s Subject, a Action) {
 	for _, r := range a.Rows {
 		old, ok := known[r.ID]
 		for _, was := range s.Rows {
-			if was.ID == r.ID && was.Outcome != r.Outcome && MayBecome(was.Outcome, r.Outcome) {
+			if was.ID == r.ID && was.Outcome != r.Outcome && ledger.MayBecome(was.Outcome, r.Outcome) {
 				return
 			}
 		}
-		if ok && old.Outcome != r.Outcome && !MayBecome(old.Outcome, r.Outcome) {
+		if ok && old.Outcome != r.Outcome && !ledger.MayBecome(old.Outcome, r.Outcome) {
 			t.Fatalf("%s: %s became %s", a, old.Outcome, r.Outcome)
 		}
-		if r.Open != IsOpen(r.Outcome) {
+		if r.Open != ledger.IsOpen(r.Outcome) {
 			t.Fatalf("%s: %s is open: %v", a, r.Outcome, r.Open)
 		}
 	}

@@ -16,6 +16,9 @@ const (
 	ReasonObserved        Reason = "Observed"        // what runs moved a row on
 	ReasonOvertaken       Reason = "Overtaken"       // a newer commit came first
 	ReasonRenderAccepted  Reason = "RenderAccepted"  // a person accepted a changed rendering
+	ReasonAsked           Reason = "Asked"           // a person asked for it past Git
+	ReasonHeldBack        Reason = "HeldBack"        // what is held did not run
+	ReasonHoldChanged     Reason = "HoldChanged"     // a hold, a mark or an override ended or began
 )
 
 // Why something wanted is not done.
@@ -28,6 +31,8 @@ const (
 	ReasonImmutableField    Reason = "ImmutableField"    // Kubernetes lets another field change never, or not so
 	ReasonRenderChanged     Reason = "RenderChanged"     // the same commit renders differently than when it ran
 	ReasonApplyFailed       Reason = "ApplyFailed"       // the engine refused or could not apply
+
+	ReasonHeld Reason = "Held" // a hold keeps the pod template as it is; Detail says why it goes on
 
 	ReasonPruneWaits Reason = "PruneWaits" // an object whose manifest is gone is kept for now; Detail says why
 )
@@ -44,4 +49,22 @@ const (
 	DetailPruneDisabled    Reason = "PruneDisabled"    // annotated belay.dev/prune: disabled
 	DetailNamespace        Reason = "Namespace"        // a Namespace is never pruned
 	DetailStillNamed       Reason = "StillNamed"       // a kept ReplicaSet names the ConfigMap or Secret
+)
+
+// Why a hold goes on.
+const (
+	DetailPinned     Reason = "Pinned"     // it ends by a release only
+	DetailRemoved    Reason = "Removed"    // Git does not want the Deployment any more
+	DetailRolledBack Reason = "RolledBack" // Git still wants what was rolled back
+	DetailTainted    Reason = "Tainted"    // Git wants something that was rolled back
+)
+
+// What Events tell of holds.
+const (
+	ReasonDeploymentRollback  Reason = "DeploymentRollback"  // Kubernetes' own word
+	ReasonHoldEnded           Reason = "HoldEnded"           // by itself, or by a release
+	ReasonHoldKept            Reason = "HoldKept"            // a pin became a rollback hold
+	ReasonPin                 Reason = "Pinned"              // a person pinned the Deployment
+	ReasonBadChangeReappeared Reason = "BadChangeReappeared" // Git wants what was rolled back before
+	ReasonRollbackToBad       Reason = "RollbackToBad"       // a person went to what somebody rolled back
 )

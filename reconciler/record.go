@@ -1,15 +1,14 @@
 package reconciler
 
 import (
-	"crypto/sha256"
 	"slices"
 	"strconv"
-	"strings"
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
 
 	"github.com/belay-dev/belay/reconciler/engine"
+	"github.com/belay-dev/belay/reconciler/ledger"
 	"github.com/belay-dev/belay/state"
 )
 
@@ -146,7 +145,7 @@ func (rec *Recorded) overtake(in RecordInput, at map[engine.Key]int, by state.Ro
 			return
 		}
 	}
-	old, ok := become(old, Superseded)
+	old, ok := ledger.Become(old, ledger.Superseded)
 	if !ok {
 		return
 	}
@@ -176,13 +175,13 @@ func newRow(in RecordInput, number int64, st Step, d Delta) (state.Row, bool) {
 		return state.Row{}, false
 	}
 	r := state.Row{
-		ID:        RowID(in.Source, strconv.FormatInt(number, 10), st.Hash, d.Key.Namespace, d.Key.Name),
+		ID:        ledger.ID(in.Source, strconv.FormatInt(number, 10), st.Hash, d.Key.Namespace, d.Key.Name),
 		Namespace: d.Key.Namespace, Name: d.Key.Name, Source: in.Source, App: where.Manifest.App, Root: where.Manifest.Root,
 		Commit: st.Hash, Author: st.Author, CommittedAt: st.CommittedAt, Subject: st.Subject, ChangeCause: cause(st, d),
-		Outcome: Pending, Open: true, RecordedAt: in.Now,
+		Outcome: ledger.Pending, Open: true, RecordedAt: in.Now,
 	}
 	if d.After != nil {
-		r.Template, r.Images, r.Configs = d.After.Template, Images(d.After.Object()), d.Configs.Refs
+		r.Template, r.Bare, r.Images, r.Configs = d.After.Template, bareOf(d.After), Images(d.After.Object()), d.Configs.Refs
 	}
 	return r, true
 }
@@ -202,12 +201,6 @@ func cause(st Step, d Delta) string {
 		return written
 	}
 	return st.Cause
-}
-
-// RowID derives a row's ID from what it is about: the same parts give the same ID.
-func RowID(parts ...string) string {
-	sum := sha256.Sum256([]byte(strings.Join(parts, "\x00")))
-	return encoding.EncodeToString(sum[:10])
 }
 
 // Writes are the ledger writes of what was recorded.

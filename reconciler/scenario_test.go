@@ -26,6 +26,7 @@ import (
 	"github.com/belay-dev/belay/reconciler/embedded"
 	"github.com/belay-dev/belay/reconciler/event"
 	"github.com/belay-dev/belay/reconciler/garbage"
+	"github.com/belay-dev/belay/reconciler/ledger"
 	"github.com/belay-dev/belay/reconciler/node"
 	"github.com/belay-dev/belay/reconciler/node/simulated"
 	"github.com/belay-dev/belay/reconciler/replicaset"
@@ -166,7 +167,7 @@ func (w *world) startLoop() {
 	w.shop = w.source()
 	w.loop = reconciler.New(reconciler.Options{
 		Store: w.store, Engine: embedded.New(w.store), Sources: []reconciler.Source{w.shop}, MaxRollouts: w.max,
-		Now: time.Now, Log: zerolog.Nop(),
+		Now: time.Now, Log: zerolog.Nop(), Recorder: event.NewRecorder(w.store, "belay", time.Now),
 	})
 	ctx, cancel := context.WithCancel(w.t.Context())
 	done := make(chan error, 1)
@@ -241,7 +242,7 @@ func (w *world) do(command string) string {
 		var out []string
 		rows := w.store.Rows("default", rest)
 		for _, r := range rows {
-			if reconciler.Stable(rows, r.Template) {
+			if ledger.Stable(rows, r.Template) {
 				out = append(out, r.Commit)
 			}
 		}
@@ -276,8 +277,7 @@ func (w *world) do(command string) string {
 	case "problems":
 		return w.problems()
 	}
-	w.t.Fatalf("no such verb: %s", verb)
-	return ""
+	return w.goBack(verb, rest)
 }
 
 func (w *world) scale(rest string) string {
@@ -346,7 +346,7 @@ func (w *world) history(name string) string {
 	rows := w.store.Rows("default", name)
 	by := map[string]string{}
 	for _, r := range rows {
-		by[r.ID] = r.Commit
+		by[r.ID] = cmp.Or(r.Commit, r.Operation)
 	}
 	for _, r := range rows {
 		revision := "-"
@@ -362,7 +362,7 @@ func (w *world) history(name string) string {
 		case r.Reason != "":
 			outcome += "(" + r.Reason + ")"
 		}
-		fmt.Fprintf(&b, "%-2s %s %s %s | %s\n", revision, r.Commit, strings.Join(r.Images, ","), outcome, r.ChangeCause)
+		fmt.Fprintf(&b, "%-2s %s %s %s | %s\n", revision, cmp.Or(r.Commit, r.Operation+" by "+r.By), strings.Join(r.Images, ","), outcome, r.ChangeCause)
 	}
 	return b.String()
 }
@@ -370,7 +370,7 @@ func (w *world) history(name string) string {
 func (w *world) commits() string {
 	var b strings.Builder
 	for _, c := range w.store.Commits("shop", 0) {
-		fmt.Fprintf(&b, "%d %s %s\n", c.Step, c.Hash, reconciler.CommitOutcome(c, w.store.RowsOf("shop", c.Step)))
+		fmt.Fprintf(&b, "%d %s %s\n", c.Step, c.Hash, ledger.CommitOutcome(c, w.store.RowsOf("shop", c.Step)))
 	}
 	return b.String()
 }

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/belay-dev/belay/reconciler/engine"
+	"github.com/belay-dev/belay/reconciler/ledger"
 	"github.com/belay-dev/belay/state"
 )
 
@@ -35,7 +36,7 @@ func (w *workset) load(s *state.Store, configured func(engine.Key, string) bool)
 		if !configured(rowKey(r), r.Source) {
 			continue
 		}
-		if r.Outcome == Progressing && !r.StartedAt.IsZero() && r.Revision != 1 {
+		if r.Outcome == ledger.Progressing && !r.StartedAt.IsZero() && r.Revision != 1 && r.Operation == "" {
 			w.rolling[rowKey(r)] = r.ID
 		}
 		commits[[2]string{r.Source, r.Commit}] = true
@@ -57,15 +58,15 @@ func rowKey(r state.Row) engine.Key {
 // note takes in a row as it now stands.
 func (w *workset) note(r state.Row) {
 	key := rowKey(r)
-	if w.rolling[key] == r.ID && r.Outcome != Progressing {
+	if w.rolling[key] == r.ID && r.Outcome != ledger.Progressing {
 		delete(w.rolling, key)
 	}
-	if r.Outcome == Waiting && r.Reason == string(ReasonSlot) {
+	if r.Outcome == ledger.Waiting && r.Reason == string(ReasonSlot) {
 		w.waiting[key] = r.Number
 	} else if n, ok := w.waiting[key]; ok && n == r.Number {
 		delete(w.waiting, key)
 	}
-	if r.Outcome == Failed {
+	if r.Outcome == ledger.Failed {
 		if w.failed[r.Commit] == nil {
 			w.failed[r.Commit] = map[string]struct{}{}
 		}

@@ -25,6 +25,9 @@ const (
 	bucketConfigs   bucket = "configs"
 	bucketManaged   bucket = "managed"
 	bucketHolds     bucket = "holds"
+	bucketMarks     bucket = "marks"
+	bucketOverrides bucket = "overrides"
+	bucketDeparted  bucket = "departed"
 )
 
 // diskChange is one value to be written; a nil value is taken away.

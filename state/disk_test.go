@@ -50,7 +50,10 @@ func fill(t testing.TB, s *Store) {
 		PutConfig(Config{Hash: "s", Kind: KindSecret, Type: corev1.SecretTypeOpaque, Data: map[string][]byte{"a": {0, 1}, "empty": {}}}),
 		PutManaged(Managed{Key: KeyOf(web), Source: "shop"}), PutManaged(Managed{Key: KeyOf(gone), Source: "shop"}),
 		PutHold(Hold{Namespace: "default", Name: "web", Until: epoch}), PutHold(Hold{Namespace: "default", Name: "api"}))
-	commit(t, s, RemoveManaged(KeyOf(gone)), RemoveHold("default", "api"))
+	commit(t, s, PutMark(testMark("m1")), PutMark(testMark("m2")), PutOverride(testOverride("paused")), PutOverride(testOverride("replicas")),
+		PutDeparted(Departed{Namespace: "default", Name: "web", At: epoch, Managed: Managed{Key: KeyOf(web), Source: "shop"}, Object: *deployment("web")}))
+	commit(t, s, RemoveManaged(KeyOf(gone)), RemoveHold("default", "api"), RemoveMark("default", "web", "m1"),
+		RemoveOverride("default", "web", "paused"))
 }
 
 func TestReopen(t *testing.T) {

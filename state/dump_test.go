@@ -44,6 +44,9 @@ func dump(t testing.TB, s *Store) []string {
 	s.ledger.commits.Ascend(func(c *Commit) bool { add(c); return true })
 	s.ledger.inventory.Ascend(func(m *Managed) bool { add(m); return true })
 	s.ledger.holds.Ascend(func(h *Hold) bool { add(h); return true })
+	s.ledger.marks.Ascend(func(m *Mark) bool { add(m); return true })
+	s.ledger.overrides.Ascend(func(o *Override) bool { add(o); return true })
+	s.ledger.departed.Ascend(func(d *Departed) bool { add(d); return true })
 	for _, c := range s.ledger.cursors {
 		add(c)
 	}

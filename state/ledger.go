@@ -34,6 +34,7 @@ type Row struct {
 	ChangeCause string    `json:"changeCause,omitempty"`
 
 	Template string   `json:"template,omitempty"` // key of a Template
+	Bare     string   `json:"bare,omitempty"`     // digest of the template without its restartedAt, where that is another
 	Images   []string `json:"images,omitempty"`   // of the template's containers, in their order
 	// Configs are the ConfigMaps and Secrets that the template names, sorted by kind and name, as they were when the
 	// row was recorded and, from then on, when its template was handed over: those of a fixed name change without the
@@ -50,6 +51,13 @@ type Row struct {
 	Override     string  `json:"override,omitempty"`     // why a person let it through although something else stopped it
 	SupersededBy string  `json:"supersededBy,omitempty"` // row ID
 	RolledBackBy string  `json:"rolledBackBy,omitempty"` // row ID
+
+	// Of what a person asked for past Git, or Belay by itself: which operation, through which door, who and why. Empty
+	// for a commit. A rollback's row is filled with the commit that brings Git to the same template.
+	Operation string `json:"operation,omitempty"`
+	Door      string `json:"door,omitempty"`
+	By        string `json:"by,omitempty"`
+	Why       string `json:"why,omitempty"`
 
 	// Past is how many commits before the source's first sync the row's commit was; 0 for what was recorded as it
 	// came. The greatest is the oldest.
@@ -137,12 +145,15 @@ type Hold struct {
 	ID        string    `json:"id"`
 	Namespace string    `json:"namespace"`
 	Name      string    `json:"name"`
-	Template  string    `json:"template"` // key of a Template
-	Revision  int64     `json:"revision,omitempty"`
-	Commit    string    `json:"commit,omitempty"`
+	Template  string    `json:"template"`           // key of a Template
+	Revision  int64     `json:"revision,omitempty"` // of the held template: the one it had, then the one its rollout gave it
+	Commit    string    `json:"commit,omitempty"`   // that brought the held template
 	Reason    string    `json:"reason,omitempty"`
 	By        string    `json:"by,omitempty"`
 	Since     time.Time `json:"since,omitzero"`
 	Until     time.Time `json:"until,omitzero"`
 	Manual    bool      `json:"manual,omitempty"`
+	Door      string    `json:"door,omitempty"`
+	Row       string    `json:"row,omitempty"`    // ID of the row that is held
+	Wanted    string    `json:"wanted,omitempty"` // digest of the template that Git wanted when it was held off; empty: none
 }

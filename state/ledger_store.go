@@ -28,8 +28,11 @@ type ledger struct {
 	configs   cold[Config]
 	chilling  []chilling // by version
 	managed   map[Key]*Managed
-	inventory *btree.BTreeG[*Managed] // source, key
-	holds     *btree.BTreeG[*Hold]    // namespace, name
+	inventory *btree.BTreeG[*Managed]  // source, key
+	holds     *btree.BTreeG[*Hold]     // namespace, name
+	marks     *btree.BTreeG[*Mark]     // namespace, name, id
+	overrides *btree.BTreeG[*Override] // namespace, name, field
+	departed  *btree.BTreeG[*Departed] // namespace, name
 }
 
 // hashed finds a commit by one of its hashes.
@@ -53,6 +56,7 @@ func newLedger() ledger {
 		holds: newTree(func(a, b *Hold) int {
 			return cmp.Or(cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Name, b.Name))
 		}),
+		marks: newTree(compareMarks), overrides: newTree(compareOverrides), departed: newTree(compareDeparted),
 	}
 }
 

@@ -29,6 +29,9 @@ var buckets = func() []storedBucket {
 			l.inventory.ReplaceOrInsert(m)
 		}),
 		ledgerBucket(bucketHolds, func(l *ledger, h *Hold) { l.holds.ReplaceOrInsert(h) }),
+		ledgerBucket(bucketMarks, func(l *ledger, m *Mark) { l.marks.ReplaceOrInsert(m) }),
+		ledgerBucket(bucketOverrides, func(l *ledger, o *Override) { l.overrides.ReplaceOrInsert(o) }),
+		ledgerBucket(bucketDeparted, func(l *ledger, d *Departed) { l.departed.ReplaceOrInsert(d) }),
 	}
 	for _, info := range kinds {
 		all = append(all, storedBucket{

@@ -29,7 +29,7 @@ func (s *Store) Snapshot() *Snapshot {
 		index:   index{objects: x.objects.Clone(), owned: x.owned.Clone()},
 		ledger: ledger{
 			byName: l.byName.Clone(), open: l.open.Clone(), commits: l.commits.Clone(), hashes: l.hashes.Clone(),
-			inventory: l.inventory.Clone(), holds: l.holds.Clone(),
+			inventory: l.inventory.Clone(), holds: l.holds.Clone(), marks: l.marks.Clone(), overrides: l.overrides.Clone(),
 		},
 	}
 }
@@ -49,6 +49,14 @@ func (s *Snapshot) Inventory(source string) []Managed { return s.ledger.inventor
 
 // Hold is the store's Hold.
 func (s *Snapshot) Hold(namespace, name string) (Hold, bool) { return s.ledger.hold(namespace, name) }
+
+// Marks is the store's Marks.
+func (s *Snapshot) Marks(namespace, name string) []Mark { return s.ledger.marksOf(namespace, name) }
+
+// Overrides is the store's Overrides.
+func (s *Snapshot) Overrides(namespace, name string) []Override {
+	return s.ledger.overridesOf(namespace, name)
+}
 
 // Find finds an object.
 func Find(r Reading, key Key) (Object, bool) {

@@ -30,6 +30,7 @@ type known struct {
 	deployment *appsv1.Deployment
 	sets       []*appsv1.ReplicaSet
 	progress   rollout.Progress
+	serving    []string
 }
 
 // New makes an engine over a store.
@@ -46,11 +47,10 @@ func (e *Engine) Live(key engine.Key) engine.Live {
 	if !ok {
 		return engine.Live{}
 	}
-	l := engine.Live{Object: o}
 	if d, ok := o.(*appsv1.Deployment); ok {
-		l.Rollout = e.rollout(e.store, d, state.OwnedBy[*appsv1.ReplicaSet](e.store, d.UID))
+		return e.live(e.store, d, state.OwnedBy[*appsv1.ReplicaSet](e.store, d.UID))
 	}
-	return l
+	return engine.Live{Object: o}
 }
 
 // Deployments is what Live returns for every Deployment at the moment of a snapshot of the engine's store: read in one
@@ -65,13 +65,18 @@ func (e *Engine) Deployments(view *state.Snapshot) map[engine.Key]engine.Live {
 	all := state.List[*appsv1.Deployment](view, "")
 	out := make(map[engine.Key]engine.Live, len(all))
 	for _, d := range all {
-		out[state.KeyOf(d)] = engine.Live{Object: d, Rollout: e.rollout(view, d, sets[d.UID])}
+		out[state.KeyOf(d)] = e.live(view, d, sets[d.UID])
 	}
 	return out
 }
 
-func (e *Engine) rollout(view state.Reading, d *appsv1.Deployment, sets []*appsv1.ReplicaSet) engine.Rollout {
-	p := e.progress(d, sets)
+// live is a Deployment and how its rollout stands.
+func (e *Engine) live(view state.Reading, d *appsv1.Deployment, sets []*appsv1.ReplicaSet) engine.Live {
+	k := e.progress(d, sets)
+	return engine.Live{Object: d, Rollout: rolloutOf(view, d, sets, k.progress), Serving: k.serving}
+}
+
+func rolloutOf(view state.Reading, d *appsv1.Deployment, sets []*appsv1.ReplicaSet, p rollout.Progress) engine.Rollout {
 	r := engine.Rollout{
 		Phase: phaseOf(p.Phase), Reason: p.Reason, Message: p.Message, Template: p.Template, ReplicaSet: p.ReplicaSet,
 	}
@@ -91,19 +96,31 @@ func (e *Engine) rollout(view state.Reading, d *appsv1.Deployment, sets []*appsv
 	return r
 }
 
+// serving are the names of the ReplicaSets of which a pod is available, sorted.
+func serving(sets []*appsv1.ReplicaSet) []string {
+	var out []string
+	for _, rs := range sets {
+		if rs.Status.AvailableReplicas > 0 {
+			out = append(out, rs.Name)
+		}
+	}
+	slices.Sort(out)
+	return out
+}
+
 // progress is rollout.State, computed once: what is asked most often has not changed.
-func (e *Engine) progress(d *appsv1.Deployment, sets []*appsv1.ReplicaSet) rollout.Progress {
+func (e *Engine) progress(d *appsv1.Deployment, sets []*appsv1.ReplicaSet) known {
 	e.mu.Lock()
 	k := e.known[d.UID]
 	e.mu.Unlock()
 	if k.deployment == d && slices.Equal(k.sets, sets) {
-		return k.progress
+		return k
 	}
-	k = known{deployment: d, sets: sets, progress: rollout.State(d, sets)}
+	k = known{deployment: d, sets: sets, progress: rollout.State(d, sets), serving: serving(sets)}
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.known[d.UID] = k
-	return k.progress
+	return k
 }
 
 // forget drops what is known of a Deployment that is gone.
@@ -152,14 +169,28 @@ func (e *Engine) Apply(_ context.Context, c engine.Change) error {
 	case c.Desired != nil && !ok:
 		ws = append(ws, state.Create(engine.Merge(nil, c)))
 	case c.Desired != nil:
-		if next := engine.Merge(live, c); !apiequality.Semantic.DeepEqual(live, next) {
-			ws = append(ws, state.Update(next))
-		}
+		ws = append(ws, changing(live, engine.Merge(live, c))...)
 	}
 	if _, err := e.store.Commit(ws...); err != nil {
 		return fmt.Errorf("apply %s: %w", c.Key, err)
 	}
 	return nil
+}
+
+// changing are the writes that turn one object into the other, none when they are the same. The condition of a held
+// Deployment is in its status, which has a write of its own.
+func changing(live, next state.Object) []state.Write {
+	if apiequality.Semantic.DeepEqual(live, next) {
+		return nil
+	}
+	ws := []state.Write{state.Update(next)}
+	before, ok := live.(*appsv1.Deployment)
+	if after, same := next.(*appsv1.Deployment); ok && same && !apiequality.Semantic.DeepEqual(before.Status, after.Status) {
+		status := after.DeepCopy()
+		status.ResourceVersion = "" // the write before has compared it
+		ws = append(ws, state.UpdateStatus(status))
+	}
+	return ws
 }
 
 // Watch calls changed with every live key, then with the keys of what changes, until ctx ends.

@@ -42,6 +42,8 @@ type Rollout struct {
 type Live struct {
 	Object  state.Object
 	Rollout Rollout
+	// Serving are the names of a Deployment's ReplicaSets of which a pod is available now, sorted.
+	Serving []string
 }
 
 // Deployment returns the live Deployment, or nil.
@@ -61,6 +63,8 @@ type Change struct {
 	Template bool
 	// KeepReplicas leaves the live scale alone: the manifest does not name one.
 	KeepReplicas bool
+	// Held sets, or takes away, the condition of a held Deployment; nil leaves it alone. One that is created gets none.
+	Held *Held
 	// Ledger is recorded in the same transaction where the engine has one, before the change otherwise.
 	Ledger []state.Write
 }

@@ -76,6 +76,9 @@ func Merge(live state.Object, c Change) state.Object {
 
 func mergeDeployment(live, want *appsv1.Deployment, c Change) {
 	want.Status = *live.Status.DeepCopy()
+	if c.Held != nil {
+		c.Held.set(&want.Status)
+	}
 	if c.KeepReplicas {
 		want.Spec.Replicas = new(*live.Spec.Replicas)
 	}

@@ -193,7 +193,9 @@ func (p parts) close() error {
 // wire makes the sync loop and what it works with.
 func (a *App) wire(store *state.Store) parts {
 	p := parts{engine: embedded.New(store), mirrors: map[string]*mirror{}}
-	o := reconciler.Options{Store: store, Engine: p.engine, MaxRollouts: a.config.MaxRollouts, Now: a.now, Log: a.log}
+	o := reconciler.Options{
+		Store: store, Engine: p.engine, MaxRollouts: a.config.MaxRollouts, Now: a.now, Log: a.log, Recorder: event.NewRecorder(store, "belay", a.now),
+	}
 	shared := map[branchID]*mirror{}
 	for _, s := range a.config.Sources {
 		m := a.mirror(shared, s)

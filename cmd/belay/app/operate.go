@@ -11,6 +11,7 @@ import (
 
 	"github.com/belay-dev/belay/cmd/belay/control"
 	"github.com/belay-dev/belay/reconciler"
+	"github.com/belay-dev/belay/reconciler/ledger"
 	"github.com/belay-dev/belay/state"
 )
 
@@ -144,7 +145,7 @@ func (o *operator) wait(ctx context.Context, ids []string, moved func(control.Ro
 			case r.Open:
 				going = true
 			}
-			if r.Open || r.Outcome == reconciler.Failed {
+			if r.Open || r.Outcome == ledger.Failed {
 				follow = append(follow, id)
 			}
 		}
@@ -179,11 +180,11 @@ func pause(ctx context.Context, d time.Duration) error {
 // stands reports whether a row waits for somebody to act. A slot comes by itself.
 func stands(r state.Row) bool {
 	switch r.Outcome {
-	case reconciler.Held, reconciler.Paused:
+	case ledger.Held, ledger.Paused:
 		return true
-	case reconciler.Waiting:
+	case ledger.Waiting:
 		return r.Reason != string(reconciler.ReasonSlot)
-	case reconciler.Pending:
+	case ledger.Pending:
 		return r.Reason == string(reconciler.ReasonPruneWaits)
 	}
 	return false
@@ -209,10 +210,10 @@ func (o *operator) finish(out *control.SyncResult, ids []string) {
 			continue
 		}
 		s.Commit = c.Hash
-		outcome := reconciler.CommitOutcome(c, o.rows(c.Rows))
+		outcome := ledger.CommitOutcome(c, o.rows(c.Rows))
 		s.Outcome = string(outcome)
 		switch outcome {
-		case reconciler.Complete, reconciler.Applied, reconciler.Unchanged, reconciler.Imported:
+		case ledger.Complete, ledger.Applied, ledger.Unchanged, ledger.Imported:
 		default:
 			out.OK = false
 		}

@@ -17,6 +17,7 @@ import (
 	"github.com/belay-dev/belay/manifests"
 	"github.com/belay-dev/belay/reconciler"
 	"github.com/belay-dev/belay/reconciler/engine"
+	"github.com/belay-dev/belay/reconciler/ledger"
 	"github.com/belay-dev/belay/state"
 )
 
@@ -114,7 +115,7 @@ func problemOf(p manifests.Problem) control.Problem {
 func (r *reader) deployment(now *state.Snapshot, m state.Managed, s reconciler.SourceStatus, live engine.Live) control.Deployment {
 	out := control.Deployment{Namespace: m.Key.Namespace, Name: m.Key.Name, App: m.App, Images: []string{}, Health: control.Missing}
 	var newest *state.Row // that says most about now: no commit overtaken before it ran
-	if row, ok := now.LastRow(m.Key.Namespace, m.Key.Name, reconciler.Superseded); ok {
+	if row, ok := now.LastRow(m.Key.Namespace, m.Key.Name, ledger.Superseded); ok {
 		newest = &row
 		out.Outcome = string(newest.Outcome)
 		out.Reason = newest.Reason
@@ -173,11 +174,11 @@ func next(s reconciler.SourceStatus, d control.Deployment, row *state.Row) strin
 		return "belay resume " + s.Name
 	case row == nil:
 		return ""
-	case row.Outcome == reconciler.Waiting:
+	case row.Outcome == ledger.Waiting:
 		return row.Message
-	case row.Outcome == reconciler.Paused:
+	case row.Outcome == ledger.Paused:
 		return "set spec.paused to false in Git"
-	case row.Outcome == reconciler.Failed, row.Outcome == reconciler.Progressing && d.Reason != "":
+	case row.Outcome == ledger.Failed, row.Outcome == ledger.Progressing && d.Reason != "":
 		return "push a fix, or git revert " + row.Commit[:min(7, len(row.Commit))]
 	}
 	return ""

@@ -11,7 +11,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/belay-dev/belay/cmd/belay/control"
-	"github.com/belay-dev/belay/reconciler"
+	"github.com/belay-dev/belay/reconciler/ledger"
 	"github.com/belay-dev/belay/reconciler/rollout"
 	"github.com/belay-dev/belay/state"
 )
@@ -53,7 +53,7 @@ func aYear(tb testing.TB, store *state.Store, deployments int) {
 			ws = append(ws, state.PutRow(state.Row{
 				ID: fmt.Sprintf("%s-%d", name, n), Namespace: "default", Name: name, UID: d.GetUID(), Source: "shop", App: "shop",
 				Commit: fmt.Sprintf("%040d", n), Author: "Ann <ann@example.com>", Subject: "Run another web", Template: digest,
-				Images: []string{fmt.Sprintf("web:%d", n)}, Revision: int64(n + 1), Outcome: reconciler.Complete,
+				Images: []string{fmt.Sprintf("web:%d", n)}, Revision: int64(n + 1), Outcome: ledger.Complete,
 			}))
 		}
 		commit(ws...)

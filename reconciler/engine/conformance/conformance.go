@@ -96,7 +96,7 @@ func apply(t *testing.T, w World, c engine.Change) {
 }
 
 func absent(t *testing.T, w World) {
-	if l := w.Engine.Live(webKey); l.Object != nil || l.Rollout != (engine.Rollout{}) {
+	if l := w.Engine.Live(webKey); l.Object != nil || l.Rollout != (engine.Rollout{}) || l.Serving != nil {
 		t.Errorf("something lives: %+v", l)
 	}
 	apply(t, w, engine.Change{Key: webKey}) // deleting what is not there is done already

@@ -1,4 +1,4 @@
-package reconciler
+package ledger
 
 import (
 	"testing"
@@ -9,11 +9,11 @@ import (
 // TestMayBecome enumerates every pair of outcomes against the transitions as the design words them.
 func TestMayBecome(t *testing.T) {
 	t.Parallel()
-	if len(severity) != 14 {
-		t.Fatalf("severity lists %d outcomes, want 14", len(severity))
+	if len(Severity) != 14 {
+		t.Fatalf("Severity lists %d outcomes, want 14", len(Severity))
 	}
-	for _, from := range severity {
-		for _, to := range severity {
+	for _, from := range Severity {
+		for _, to := range Severity {
 			want := false
 			switch from {
 			case Pending, Progressing, Waiting, Paused, Held:
@@ -26,15 +26,15 @@ func TestMayBecome(t *testing.T) {
 			if got := MayBecome(from, to); got != want {
 				t.Errorf("MayBecome(%s, %s) = %v, want %v", from, to, got, want)
 			}
-			r, ok := become(state.Row{Outcome: from, Open: IsOpen(from)}, to)
+			r, ok := Become(state.Row{Outcome: from, Open: IsOpen(from)}, to)
 			if ok != want {
-				t.Errorf("become(%s, %s) = %v, want %v", from, to, ok, want)
+				t.Errorf("Become(%s, %s) = %v, want %v", from, to, ok, want)
 			}
 			if ok && (r.Outcome != to || r.Open != IsOpen(to)) {
-				t.Errorf("become(%s, %s) gives %+v", from, to, r)
+				t.Errorf("Become(%s, %s) gives %+v", from, to, r)
 			}
 			if !ok && r.Outcome != from {
-				t.Errorf("become(%s, %s) changed a row it refused", from, to)
+				t.Errorf("Become(%s, %s) changed a row it refused", from, to)
 			}
 		}
 	}

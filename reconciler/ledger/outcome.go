@@ -1,4 +1,4 @@
-package reconciler
+package ledger
 
 import "github.com/belay-dev/belay/state"
 
@@ -21,8 +21,8 @@ const (
 	Imported   state.Outcome = "Imported"
 )
 
-// severity lists every outcome, worst first.
-var severity = []state.Outcome{
+// Severity lists every outcome, worst first. Nobody may modify it.
+var Severity = []state.Outcome{
 	Failed, Invalid, Unverified, RolledBack, Held, Waiting, Paused, Progressing, Pending,
 	Superseded, Complete, Applied, Imported, Unchanged,
 }
@@ -51,8 +51,8 @@ func MayBecome(from, to state.Outcome) bool {
 	return reopened[from][to]
 }
 
-// become returns the row with another outcome, and whether the table allows it. Times are set by the caller.
-func become(r state.Row, to state.Outcome) (state.Row, bool) {
+// Become returns the row with another outcome, and whether the table allows it. Times are set by the caller.
+func Become(r state.Row, to state.Outcome) (state.Row, bool) {
 	if !MayBecome(r.Outcome, to) {
 		return r, false
 	}
@@ -73,7 +73,7 @@ func CommitOutcome(c state.Commit, rows []state.Row) state.Outcome {
 		if c.Invalid && !wantOpen {
 			seen[Invalid] = true
 		}
-		for _, o := range severity {
+		for _, o := range Severity {
 			if seen[o] && IsOpen(o) == wantOpen {
 				return o
 			}

@@ -1,0 +1,114 @@
+package reconciler
+
+import (
+	"context"
+	"fmt"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+
+	"github.com/belay-dev/belay/reconciler/engine"
+	"github.com/belay-dev/belay/reconciler/rollback"
+	"github.com/belay-dev/belay/state"
+)
+
+// Release ends the hold and the marks of a Deployment: what Git wants is rolled out by the ordinary path, windows and
+// slots included. With Preview it says what that would be, and nothing changes.
+func (l *Loop) Release(ctx context.Context, r rollback.ReleaseRequest) (rollback.Released, error) {
+	var out rollback.Released
+	err := l.durably(ctx, func(ctx context.Context) (err error) {
+		for range passes {
+			if out, err = l.release(ctx, r); !apierrors.IsConflict(err) {
+				return err
+			}
+		}
+		return errMoving
+	})
+	return out, err
+}
+
+func (l *Loop) release(ctx context.Context, r rollback.ReleaseRequest) (rollback.Released, error) {
+	in, f, err := l.about(r.Namespace, r.Name)
+	if err != nil {
+		return rollback.Released{}, err
+	}
+	if f.Hold == nil && len(f.Marks) == 0 {
+		return rollback.Released{}, &rollback.Refusal{
+			Reason: rollback.NotHeld, Message: fmt.Sprintf("Deployment %s/%s is not held, and nothing of it is bad", r.Namespace, r.Name),
+			HintText: "belay holds lists what is",
+		}
+	}
+	out := rollback.Released{Hold: f.Hold, Marks: f.Marks}
+	w := wish{holds: Holds{Ended: f.Hold != nil}}
+	for _, m := range f.Marks {
+		w.holds.Unmarked = append(w.holds.Unmarked, m.ID)
+	}
+	message := "Marks ended"
+	if f.Hold != nil {
+		message = fmt.Sprintf("Hold %s ended", f.Hold.ID)
+	}
+	if r.By != "" {
+		message += ": released by " + r.By
+	}
+	w.events = []Event{{Reason: ReasonHoldEnded, Message: message}}
+	actions, change := l.granted(&in, w)
+	out.Fields, out.Steps = l.forecast(&in.Subjects[0], change)
+	out.Next = rowOf(actions)
+	if r.Preview {
+		return out, nil
+	}
+	if err := l.carryOut(ctx, in.Subjects[0].Key, w, actions); err != nil {
+		return rollback.Released{}, err
+	}
+	if row, ok := l.o.Store.Row(out.Next.ID); ok {
+		out.Next = row
+	}
+	return out, nil
+}
+
+// rowOf is the row that actions hand over, or that waits to be; none when there is none.
+func rowOf(actions []Action) state.Row {
+	for _, a := range actions {
+		for _, r := range a.Rows {
+			if r.Open && (a.Kind == ActionRollout && r.ID == a.Row || a.Kind != ActionRollout && r.StartedAt.IsZero()) {
+				return r
+			}
+		}
+	}
+	return state.Row{}
+}
+
+// Override sets one field of a Deployment past Git at once, and gives the Deployment as it is then.
+func (l *Loop) Override(ctx context.Context, r rollback.OverrideRequest) (state.Object, error) {
+	var out state.Object
+	err := l.durably(ctx, func(ctx context.Context) (err error) {
+		for range passes {
+			if out, err = l.override(ctx, r); !apierrors.IsConflict(err) {
+				return err
+			}
+		}
+		return errMoving
+	})
+	return out, err
+}
+
+func (l *Loop) override(ctx context.Context, r rollback.OverrideRequest) (state.Object, error) {
+	r.Now = l.o.Now()
+	in, f, err := l.about(r.Namespace, r.Name)
+	if err != nil {
+		return nil, err
+	}
+	o, row, err := rollback.DecideOverride(f, r)
+	if err != nil {
+		return nil, err
+	}
+	w := wish{holds: Holds{Overrides: []state.Override{o}}}
+	if row != nil {
+		w.rows = []state.Row{*row}
+	}
+	key := engine.Key{Kind: state.KindDeployment, Namespace: r.Namespace, Name: r.Name}
+	actions, _ := l.granted(&in, w)
+	if err := l.carryOut(ctx, key, w, actions); err != nil {
+		return nil, err
+	}
+	return l.o.Engine.Live(key).Object, nil
+}
