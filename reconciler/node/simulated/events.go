@@ -14,13 +14,13 @@ import (
 func events(pod *corev1.Pod, after corev1.PodStatus, pulled map[string]bool, took time.Duration) []node.Event {
 	var all []node.Event
 	for i, s := range after.InitContainerStatuses {
-		before, _ := statusOf(pod.Status.InitContainerStatuses, s.Name)
+		before, _ := node.StatusOf(pod.Status.InitContainerStatuses, s.Name)
 		field := fmt.Sprintf("spec.initContainers{%s}", s.Name)
 		v := voice{pod: pod, spec: &pod.Spec.InitContainers[i], field: field, pulled: pulled[s.Image]}
 		all = append(all, v.speak(before, s)...)
 	}
 	for i, s := range after.ContainerStatuses {
-		before, _ := statusOf(pod.Status.ContainerStatuses, s.Name)
+		before, _ := node.StatusOf(pod.Status.ContainerStatuses, s.Name)
 		field := fmt.Sprintf("spec.containers{%s}", s.Name)
 		v := voice{pod: pod, spec: &pod.Spec.Containers[i], field: field, pulled: pulled[s.Image], took: took}
 		all = append(all, v.speak(before, s)...)

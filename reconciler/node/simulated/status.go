@@ -3,10 +3,11 @@ package simulated
 import (
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+
+	"github.com/belay-dev/belay/reconciler/node"
 )
 
 // hostIP is the address of the simulated node.
@@ -50,7 +51,7 @@ func Status(pod *corev1.Pod, options Options, memory Memory, now time.Time) (sta
 	if allStarted(status.ContainerStatuses) {
 		status.Phase = corev1.PodRunning
 	}
-	status.Conditions = conditions(pod, status, l.incomplete, now)
+	status.Conditions = node.Conditions(pod, status, l.incomplete, now)
 	return status, l.next, false
 }
 
@@ -144,19 +145,11 @@ func (l *life) status(spec *corev1.Container, out outcome, before []corev1.Conta
 		}
 	}
 	// After a restart of Belay the arrival is known to the second only: what runs goes on as it was.
-	old, ok := statusOf(before, spec.Name)
+	old, ok := node.StatusOf(before, spec.Name)
 	if ok && old.RestartCount == out.restarts && old.State.Running != nil && out.state.Running != nil {
 		status.State = old.State
 	}
 	return status
-}
-
-func statusOf(list []corev1.ContainerStatus, name string) (corev1.ContainerStatus, bool) {
-	i := slices.IndexFunc(list, func(s corev1.ContainerStatus) bool { return s.Name == name })
-	if i < 0 {
-		return corev1.ContainerStatus{}, false
-	}
-	return list[i], true
 }
 
 // allStarted says whether every container has started at least once.
@@ -164,85 +157,4 @@ func allStarted(list []corev1.ContainerStatus) bool {
 	return !slices.ContainsFunc(list, func(s corev1.ContainerStatus) bool {
 		return s.State.Waiting != nil && s.LastTerminationState.Terminated == nil
 	})
-}
-
-// own are the conditions of the kubelet, in its order.
-var own = []corev1.PodConditionType{
-	corev1.PodReadyToStartContainers, corev1.PodInitialized, corev1.PodReady, corev1.ContainersReady, corev1.PodScheduled,
-}
-
-// conditions are the kubelet's, in its order, followed by those of others.
-func conditions(pod *corev1.Pod, status corev1.PodStatus, incomplete []string, now time.Time) []corev1.PodCondition {
-	initialized, containersReady := corev1.PodCondition{}, corev1.PodCondition{}
-	if len(incomplete) > 0 {
-		initialized.Reason = "ContainersNotInitialized"
-		initialized.Message = fmt.Sprintf("containers with incomplete status: %v", incomplete)
-	}
-	if unready := unready(pod, status); len(unready) > 0 {
-		containersReady.Reason = "ContainersNotReady"
-		containersReady.Message = fmt.Sprintf("containers with unready status: %v", unready)
-	}
-	ready := containersReady
-	if ready.Reason == "" {
-		if closed := closedGates(pod); len(closed) > 0 {
-			ready.Reason, ready.Message = "ReadinessGatesNotReady", strings.Join(closed, ", ")
-		}
-	}
-	wanted := []corev1.PodCondition{{}, initialized, ready, containersReady, {}}
-	all := make([]corev1.PodCondition, 0, len(own)+len(pod.Spec.ReadinessGates))
-	for i, condition := range wanted {
-		condition.Type, condition.Status = own[i], corev1.ConditionTrue
-		if condition.Reason != "" {
-			condition.Status = corev1.ConditionFalse
-		}
-		condition.LastTransitionTime = second(now)
-		if old := conditionOf(pod.Status.Conditions, own[i]); old != nil && old.Status == condition.Status {
-			condition.LastTransitionTime = old.LastTransitionTime
-		}
-		all = append(all, condition)
-	}
-	for _, condition := range pod.Status.Conditions {
-		if !slices.Contains(own, condition.Type) {
-			all = append(all, condition)
-		}
-	}
-	return all
-}
-
-// unready are the containers, and the init containers that keep running, which are not ready.
-func unready(pod *corev1.Pod, status corev1.PodStatus) []string {
-	var names []string
-	for i, spec := range pod.Spec.InitContainers {
-		sidecar := spec.RestartPolicy != nil && *spec.RestartPolicy == corev1.ContainerRestartPolicyAlways
-		if sidecar && !status.InitContainerStatuses[i].Ready {
-			names = append(names, spec.Name)
-		}
-	}
-	for _, s := range status.ContainerStatuses {
-		if !s.Ready {
-			names = append(names, s.Name)
-		}
-	}
-	return names
-}
-
-func closedGates(pod *corev1.Pod) []string {
-	var closed []string
-	for _, gate := range pod.Spec.ReadinessGates {
-		switch condition := conditionOf(pod.Status.Conditions, gate.ConditionType); {
-		case condition == nil:
-			closed = append(closed, fmt.Sprintf("corresponding condition of pod readiness gate %q does not exist.", gate.ConditionType))
-		case condition.Status != corev1.ConditionTrue:
-			closed = append(closed, fmt.Sprintf("the status of pod readiness gate %q is not \"True\", but %v", gate.ConditionType, condition.Status))
-		}
-	}
-	return closed
-}
-
-func conditionOf(list []corev1.PodCondition, kind corev1.PodConditionType) *corev1.PodCondition {
-	i := slices.IndexFunc(list, func(c corev1.PodCondition) bool { return c.Type == kind })
-	if i < 0 {
-		return nil
-	}
-	return &list[i]
 }

@@ -376,3 +376,12 @@ PodScheduled True   00
 load-balancer True   00
 `)
 }
+
+func conditionOf(list []corev1.PodCondition, kind corev1.PodConditionType) *corev1.PodCondition {
+	for i := range list {
+		if list[i].Type == kind {
+			return &list[i]
+		}
+	}
+	return nil
+}
