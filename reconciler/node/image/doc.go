@@ -1,4 +1,6 @@
-// Package image will resolve, pull and keep container images for the drivers of reconciler/node.
+// Package image knows container images for the drivers of reconciler/node: their names, what a registry is shown, why a
+// pull failed, and where there is no engine that does it, how they are pulled, kept and unpacked.
 //
-// It owns the registry client and never starts anything. Today it holds the module requirement alone (deps.go).
+// It owns the registry client. It never starts anything, and never writes outside of the directory it was given: layers
+// are hostile.
 package image
