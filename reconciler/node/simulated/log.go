@@ -8,6 +8,8 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+
+	"github.com/belay-dev/belay/reconciler/node"
 )
 
 // lineEvery is how often a container writes a line: the first one when it starts.
@@ -31,9 +33,9 @@ func (s span) at(line int64) time.Time { return s.start.Add(time.Duration(line) 
 
 // spanOf is when the instance ran whose log is asked for.
 func spanOf(pod *corev1.Pod, container string, previous bool, options Options) (span, error) {
-	status, ok := statusOf(pod.Status.ContainerStatuses, container)
+	status, ok := node.StatusOf(pod.Status.ContainerStatuses, container)
 	if !ok {
-		status, ok = statusOf(pod.Status.InitContainerStatuses, container)
+		status, ok = node.StatusOf(pod.Status.InitContainerStatuses, container)
 	}
 	running, ended := status.State.Running, status.State.Terminated
 	switch {

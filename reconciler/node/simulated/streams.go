@@ -55,7 +55,7 @@ func (s streams) Dial(ctx context.Context, pod *corev1.Pod, port int32) (net.Con
 	if container == nil {
 		return nil, fmt.Errorf("connection refused: no container of pod %s declares port %d", pod.Name, port)
 	}
-	if status, ok := statusOf(pod.Status.ContainerStatuses, container.Name); !ok || status.State.Running == nil {
+	if status, ok := node.StatusOf(pod.Status.ContainerStatuses, container.Name); !ok || status.State.Running == nil {
 		return nil, fmt.Errorf("connection refused: container %s of pod %s does not run", container.Name, pod.Name)
 	}
 	near, far := net.Pipe()
