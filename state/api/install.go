@@ -5,6 +5,7 @@ import (
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apiserver/pkg/authorization/authorizer"
 	"k8s.io/apiserver/pkg/registry/generic"
 	"k8s.io/apiserver/pkg/registry/generic/registry"
@@ -54,6 +55,7 @@ func (b *backend) install(s *genericapiserver.GenericAPIServer, allowed authoriz
 func group(name string, resources map[string]rest.Storage) *genericapiserver.APIGroupInfo {
 	g := genericapiserver.NewDefaultAPIGroupInfo(name, legacyscheme.Scheme, legacyscheme.ParameterCodec, legacyscheme.Codecs)
 	g.VersionedResourcesStorageMap["v1"] = resources
+	g.PrioritizedVersions = []schema.GroupVersion{{Group: name, Version: "v1"}} // the library complains about the others
 	return &g
 }
 

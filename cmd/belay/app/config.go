@@ -23,7 +23,8 @@ type Config struct {
 	// Simulate says how simulated pods behave: IMAGE=missing, IMAGE=crash, IMAGE=unready, delay=DURATION,
 	// as simulated.Parse reads them.
 	Simulate []string `yaml:"simulate"`
-	// Listen is a TCP address, host:port, for the Kubernetes API, metrics and health checks over TLS; empty: none.
+	// Listen is a TCP address, host:port, for the Kubernetes API, metrics and health checks over TLS; empty: none. Where
+	// DefaultListen is taken, a free port is chosen and told.
 	Listen string `yaml:"listen"`
 	// Webhook says where Git hosts tell that something was pushed.
 	Webhook WebhookConfig `yaml:"webhook"`
@@ -115,9 +116,12 @@ const (
 	maxImport     = 1000
 )
 
+// DefaultListen is where a service listens that is not told otherwise.
+const DefaultListen = "127.0.0.1:7443"
+
 // DefaultConfig returns the configuration of an empty file.
 func DefaultConfig() Config {
-	return Config{MaxRollouts: 10, Runtime: RuntimeAuto}
+	return Config{MaxRollouts: 10, Runtime: RuntimeAuto, Listen: DefaultListen}
 }
 
 // DefaultSource returns what a source gets for the keys it leaves out. Name, URL and Apps have no default.
@@ -233,7 +237,8 @@ func FromFlags(f Flags) (Config, error) {
 	c := DefaultConfig()
 	c.Sources = []SourceConfig{s}
 	c.Runtime = orDefault(Runtime(f.Runtime), c.Runtime)
-	c.Simulate, c.Listen = f.Simulate, f.Listen
+	c.Simulate = f.Simulate
+	c.Listen = orDefault(f.Listen, c.Listen)
 
 	problems := c.problems()
 	for i, p := range problems {

@@ -79,19 +79,33 @@ func (c Config) branch(source string) string {
 // Roles that a token of the Kubernetes API can have.
 var Roles = []string{"view", "rollback", "edit"}
 
+// ServiceKubeconfig is the file with which kubectl reaches the service of a data directory in any role. The service was
+// there a moment ago.
+func ServiceKubeconfig(dir string) (string, error) {
+	s, err := ReadService(dir)
+	if err != nil {
+		return "", err
+	}
+	if s.Kubeconfig == "" {
+		return "", &hinted{fmt.Errorf("the service of %s does not serve the Kubernetes API", dir), "start it with --listen " + DefaultListen}
+	}
+	c, err := net.Dial("unix", s.Socket)
+	if err != nil {
+		return "", &NotRunningError{Dir: dir}
+	}
+	return s.Kubeconfig, c.Close()
+}
+
 // Kubeconfig is what kubectl needs to reach the service of a data directory in a role, and nothing of the other roles.
 func Kubeconfig(dir, role string) ([]byte, error) {
 	if !slices.Contains(Roles, role) {
 		return nil, &hinted{fmt.Errorf("no such role: %q", role), "there are view, rollback and edit"}
 	}
-	s, err := ReadService(dir)
+	file, err := ServiceKubeconfig(dir)
 	if err != nil {
 		return nil, err
 	}
-	if s.Kubeconfig == "" {
-		return nil, &hinted{fmt.Errorf("the service of %s does not serve the Kubernetes API", dir), "start it with --listen 127.0.0.1:7443"}
-	}
-	data, err := os.ReadFile(s.Kubeconfig)
+	data, err := os.ReadFile(file)
 	if err != nil {
 		return nil, fmt.Errorf("read kubeconfig: %w", err)
 	}

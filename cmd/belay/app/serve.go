@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/belay-dev/belay/cmd/belay/control"
@@ -59,7 +60,14 @@ func (a *App) listen() (listeners, error) {
 	if a.config.Listen == "" {
 		return ls, nil
 	}
-	if ls.health, err = net.Listen("tcp", a.config.Listen); err != nil {
+	ls.health, err = net.Listen("tcp", a.config.Listen)
+	if errors.Is(err, syscall.EADDRINUSE) && a.config.Listen == DefaultListen {
+		// Several services on one machine get along without being told; verbs find them by their data directories.
+		if ls.health, err = net.Listen("tcp", "127.0.0.1:0"); err == nil {
+			a.log.Warn().Stringer("listen", ls.health.Addr()).Str("hint", "choose the address with --listen").Msg(DefaultListen + " is taken")
+		}
+	}
+	if err != nil {
 		return ls, errors.Join(&hinted{fmt.Errorf("listen: %w", err), "choose another address with --listen"}, ls.close())
 	}
 	return ls, nil

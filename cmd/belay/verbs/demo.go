@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	_ "embed"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -63,7 +64,9 @@ func (e *env) runDemo(ctx context.Context, exit bool) (err error) {
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
 
-	d := &story{e: e, dir: dir}
+	inside := *e
+	inside.uncaught = func() {} // an interrupt ends the whole story
+	d := &story{e: &inside, dir: dir}
 	if err := d.prepare(ctx); err != nil {
 		return err
 	}
@@ -130,7 +133,7 @@ func (d *story) serve(ctx context.Context) (stop func() error, err error) {
 	}
 	flags := app.Flags{
 		Repo: d.remote(), Interval: time.Second, Runtime: string(app.RuntimeSimulated),
-		Simulate: []string{"mediawiki:2=missing", "delay=400ms"},
+		Simulate: []string{"mediawiki:2=missing", "delay=400ms"}, Listen: "127.0.0.1:0",
 	}
 	d.say("\n$ belay serve --repo %s --interval 1s --runtime simulated --simulate mediawiki:2=missing --simulate delay=400ms\n", flags.Repo)
 	c, err := app.ReadConfig("", flags)
@@ -139,6 +142,7 @@ func (d *story) serve(ctx context.Context) (stop func() error, err error) {
 	}
 	serving, cancel := context.WithCancel(ctx)
 	service := app.New(c, d.data(), zerolog.Nop())
+	service.API = d.e.api
 	ended := make(chan error, 1)
 	var wg sync.WaitGroup
 	wg.Go(func() { ended <- service.Run(serving) })
@@ -220,12 +224,14 @@ func (d *story) stuck(ctx context.Context) error {
 			return err
 		}
 		for _, item := range pods.Items {
-			p, err := object[corev1.Pod](item)
-			if err != nil {
+			var p corev1.Pod
+			if err := json.Unmarshal(item, &p); err != nil {
 				return err
 			}
-			if s := podStatus(p); s == "ErrImagePull" || s == "ImagePullBackOff" {
-				return nil
+			for _, c := range p.Status.ContainerStatuses {
+				if w := c.State.Waiting; w != nil && (w.Reason == "ErrImagePull" || w.Reason == "ImagePullBackOff") {
+					return nil
+				}
 			}
 		}
 		q.After = pods.Version
@@ -235,8 +241,7 @@ func (d *story) stuck(ctx context.Context) error {
 // show runs one of Belay's own verbs as a person would. Its exit status is part of the story, not an error.
 func (d *story) show(ctx context.Context, args ...string) error {
 	d.say("$ belay %s\n", strings.Join(args, " "))
-	root := d.e.root()
-	root.SetArgs(args)
+	root := d.e.root(args)
 	err := root.ExecuteContext(ctx)
 	if exit := (*ExitError)(nil); errors.As(err, &exit) && exit.Err == nil {
 		return nil

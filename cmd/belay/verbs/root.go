@@ -22,32 +22,35 @@ type env struct {
 	now      func() time.Time
 	dataDir  string // flag
 	api      app.NewAPI
+	// uncaught gives signals back to the system: what does not end with a context must end with them.
+	uncaught func()
 }
 
-// Main executes the process's own command line. The first interrupt or termination signal stops it cleanly; the second
+// Main executes the process's own command line, whose services serve the Kubernetes API that is given. The first interrupt or termination signal stops it cleanly; the second
 // one is not caught, so that it ends a stop that takes too long.
 func Main(ctx context.Context, api app.NewAPI) int {
 	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	context.AfterFunc(ctx, stop)
-	return Run(ctx, api, os.Args[1:], os.Stdin, os.Stdout, os.Stderr)
+	e := &env{in: os.Stdin, out: os.Stdout, err: os.Stderr, now: time.Now, api: api, uncaught: stop}
+	return e.run(ctx, os.Args[1:])
 }
 
-// Run executes one command line, whose services serve the Kubernetes API that is given, and returns its exit status.
-// Errors are printed to stderr as `belay: …`, with a hint where one is known.
-func Run(ctx context.Context, api app.NewAPI, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
-	e := &env{in: stdin, out: stdout, err: stderr, now: time.Now, api: api}
-	root := e.root()
-	root.SetArgs(args)
-	root.SetIn(stdin)
-	root.SetOut(stdout)
-	root.SetErr(stderr)
+// run executes one command line and returns its exit status. Errors are printed as `belay: …`, with a hint where one is
+// known, and those of kubectl's commands as kubectl has them.
+func (e *env) run(ctx context.Context, args []string) int {
+	root := e.root(args)
+	root.SetIn(e.in)
+	root.SetOut(e.out)
+	root.SetErr(e.err)
 	err := root.ExecuteContext(ctx)
-	PrintError(stderr, err)
+	PrintError(e.err, err)
 	return ExitCode(err)
 }
 
-func (e *env) root() *cobra.Command {
+// root is the whole command line. The commands of kubectl are in it where the arguments do not name one of Belay's own:
+// making them takes longer than most of those.
+func (e *env) root(args []string) *cobra.Command {
 	root := &cobra.Command{
 		Use:   "belay",
 		Short: "Make a Git repository of Kubernetes Deployments run, and go back when it must",
@@ -61,12 +64,27 @@ func (e *env) root() *cobra.Command {
 	root.PersistentFlags().StringVar(&e.dataDir, "data-dir", e.dataDir,
 		"data directory of the service (default $BELAY_DATA_DIR, else belay in the user's state directory)")
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return UsageError(cmd.CommandPath(), err) })
-	root.AddCommand(
+	root.AddGroup(&cobra.Group{ID: ownGroup, Title: "Commands:"})
+	own := []*cobra.Command{
 		e.demo(), e.serve(), e.status(), e.history(), e.sync(), e.diff(), e.plan(), e.suspend("suspend", true),
-		e.suspend("resume", false), e.configuration(), e.knownHosts(), e.validate(), e.version(), e.kubeconfig(), e.backup(), e.restore(), e.get(), e.rollout(), e.webhook(),
-	)
+		e.suspend("resume", false), e.configuration(), e.knownHosts(), e.validate(), e.version(), e.kubeconfig(), e.backup(), e.restore(), e.webhook(),
+	}
+	for _, cmd := range own {
+		cmd.GroupID = ownGroup
+	}
+	root.AddCommand(own...)
+	root.SetHelpCommandGroupID(ownGroup)
+	root.SetCompletionCommandGroupID(ownGroup)
+	if cmd, _, err := root.Find(args); err != nil || cmd == root {
+		root.AddGroup(&cobra.Group{ID: kubernetesGroup, Title: "Commands of kubectl, against this service:"})
+		root.AddCommand(e.kubernetes()...)
+	}
+	root.SetArgs(args)
 	return root
 }
+
+// ownGroup is the group of Belay's own commands in the help.
+const ownGroup = "own"
 
 // arguments checks the number of arguments, as a mistake of usage.
 func arguments(check cobra.PositionalArgs) cobra.PositionalArgs {
