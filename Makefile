@@ -57,6 +57,11 @@ golden: ## rewrite the golden files; explain every difference in the commit
 bench: ## the benchmarks; BENCH=regexp chooses
 	$(GO) test -run '^$$' -bench '$(BENCH)' -benchmem $(PKG)
 
+.PHONY: merges
+merges: ## compare 10,000 merges of each kind, and 3,000 reverts, with git's; SEED=n for others
+	MERGE_CASES=10000 SEED=$(SEED) $(GO) test -count=1 -timeout 30m ./source/merge
+	REVERT_HISTORIES=200 $(GO) test -count=1 -timeout 30m -run '^TestRevertAsGitReverts$$' ./source
+
 .PHONY: fuzz
 fuzz: ## every fuzz target for FUZZTIME each
 	@set -e; \

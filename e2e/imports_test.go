@@ -23,7 +23,8 @@ var layers = []layer{
 	{"cmd/belay/dashboard", []string{"cmd/belay/control"}},
 	{"cmd/belay-shim", []string{"reconciler/node/embedded/shim"}},
 
-	{"source", nil},
+	{"source", []string{"source/merge"}}, // its pure part
+	{"source/merge", nil},
 	{"source/...", []string{"source"}},
 	{"manifests", []string{"manifests/schema"}}, // what rendering ends with; schema knows nothing of it
 	{"manifests/...", []string{"manifests"}},

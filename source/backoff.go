@@ -30,6 +30,10 @@ var rules = map[Kind]retryRule{
 	KindServer:      {grow: true, most: 5 * time.Minute},
 	KindTooLarge:    {grow: true, most: time.Hour}, // each try may cost a whole fetch
 	KindDisk:        {grow: true, most: 5 * time.Minute},
+	KindConflict:    {stall: true},
+	KindNothing:     {stall: true},
+	KindRace:        {grow: true, most: time.Minute},
+	KindRejected:    {grow: true, most: time.Hour}, // the protection may be lifted
 	KindCanceled:    {},
 }
 

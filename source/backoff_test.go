@@ -14,7 +14,7 @@ import (
 var allKinds = []Kind{
 	KindInvalid, KindNotFound, KindBranchGone, KindEmpty, KindCorrupt, KindMalformed, KindUnsupported, KindAuth,
 	KindForbidden, KindHostKey, KindRedirect, KindNetwork, KindTimeout, KindRateLimited, KindServer, KindTooLarge,
-	KindDisk, KindCanceled,
+	KindDisk, KindConflict, KindNothing, KindRace, KindRejected, KindCanceled,
 }
 
 func TestBackoff(t *testing.T) {

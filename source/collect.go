@@ -32,7 +32,7 @@ type found struct {
 func collect(ctx context.Context, from *reader, has func(plumbing.Hash) bool, wants ...plumbing.Hash) ([]found, error) {
 	c := &collector{ctx: ctx, from: from, has: has, seen: map[plumbing.Hash]bool{}}
 	trees := map[plumbing.Hash]plumbing.Hash{}
-	var commits []rawCommit
+	commits := map[plumbing.Hash]rawCommit{}
 	for stack := slices.Clone(wants); len(stack) > 0; {
 		h := stack[len(stack)-1]
 		stack = stack[:len(stack)-1]
@@ -45,10 +45,11 @@ func collect(ctx context.Context, from *reader, has func(plumbing.Hash) bool, wa
 		}
 		trees[h] = raw.tree
 		raw.message = nil
-		commits = append(commits, raw)
+		commits[h] = raw
 		stack = append(stack, raw.parents...)
 	}
-	for _, raw := range commits {
+	for _, h := range parentsFirst(wants, commits) {
+		raw := commits[h]
 		var base plumbing.Hash
 		if len(raw.parents) > 0 {
 			var err error
@@ -61,6 +62,35 @@ func collect(ctx context.Context, from *reader, has func(plumbing.Hash) bool, wa
 		}
 	}
 	return c.out, nil
+}
+
+// parentsFirst orders commits so that the first parent of each, when it is among them, comes before it: what a tree has
+// in common with that of the commit before is then listed already. A tree that comes back later, as after a revert,
+// would otherwise be compared with one that is itself compared with it, and what both have be listed by neither.
+func parentsFirst(wants []plumbing.Hash, commits map[plumbing.Hash]rawCommit) []plumbing.Hash {
+	out := make([]plumbing.Hash, 0, len(commits))
+	seen := map[plumbing.Hash]bool{}
+	for starts := slices.Clone(wants); len(starts) > 0; {
+		at := starts[len(starts)-1]
+		starts = starts[:len(starts)-1]
+		var line []plumbing.Hash // first parents, newest first
+		for {
+			raw, listed := commits[at]
+			if !listed || seen[at] {
+				break
+			}
+			seen[at] = true
+			line = append(line, at)
+			if len(raw.parents) == 0 {
+				break
+			}
+			starts = append(starts, raw.parents[1:]...)
+			at = raw.parents[0]
+		}
+		slices.Reverse(line)
+		out = append(out, line...)
+	}
+	return out
 }
 
 // add lists an object unless it is listed or there already.

@@ -48,6 +48,14 @@ const (
 	KindTooLarge Kind = "TooLarge"
 	// KindDisk: the mirror cannot be written or read.
 	KindDisk Kind = "Disk"
+	// KindConflict: changes cannot be put together, and a person has to.
+	KindConflict Kind = "Conflict"
+	// KindNothing: there is nothing to do.
+	KindNothing Kind = "Nothing"
+	// KindRace: the branch moved while something was made for it: make it anew.
+	KindRace Kind = "Race"
+	// KindRejected: the remote does not take what was pushed to this branch: another branch may do.
+	KindRejected Kind = "Rejected"
 	// KindCanceled: the caller gave up.
 	KindCanceled Kind = "Canceled"
 )

@@ -20,18 +20,23 @@ import (
 // maxAnswer bounds everything a server says that is not a pack: some 600,000 refs.
 const maxAnswer = 64 << 20
 
-const uploadPack = "git-upload-pack"
+// The programs of Git that answer a client: one sends, one takes.
+const (
+	uploadPack  = "git-upload-pack"
+	receivePack = "git-receive-pack"
+)
 
-// httpCarrier talks to git-upload-pack over HTTP.
+// httpCarrier talks to a Git server over HTTP.
 type httpCarrier struct {
-	client *http.Client
-	base   *url.URL // as configured
-	moved  *url.URL // where a redirect on the same host led, or base
-	auth   Auth
-	now    func() time.Time
+	service string // uploadPack or receivePack
+	client  *http.Client
+	base    *url.URL // as configured
+	moved   *url.URL // where a redirect on the same host led, or base
+	auth    Auth
+	now     func() time.Time
 }
 
-func newHTTP(u *url.URL, auth Auth, step time.Duration, now func() time.Time) (*httpCarrier, error) {
+func newHTTP(service string, u *url.URL, auth Auth, step time.Duration, now func() time.Time) (*httpCarrier, error) {
 	t := &http.Transport{
 		Proxy:                 http.ProxyFromEnvironment,
 		DialContext:           (&net.Dialer{Timeout: step, KeepAlive: 30 * time.Second}).DialContext,
@@ -41,6 +46,9 @@ func newHTTP(u *url.URL, auth Auth, step time.Duration, now func() time.Time) (*
 		MaxIdleConns:          2,
 		ForceAttemptHTTP2:     true,
 		TLSClientConfig:       &tls.Config{MinVersion: tls.VersionTLS12},
+	}
+	if service == receivePack {
+		t.ResponseHeaderTimeout = 0 // hooks may run before the first word: the caller bounds the whole
 	}
 	if auth.Proxy != "" {
 		p, err := url.Parse(auth.Proxy)
@@ -63,7 +71,7 @@ func newHTTP(u *url.URL, auth Auth, step time.Duration, now func() time.Time) (*
 		}
 		t.TLSClientConfig.RootCAs = pool
 	}
-	h := &httpCarrier{base: u, moved: u, auth: auth, now: now}
+	h := &httpCarrier{service: service, base: u, moved: u, auth: auth, now: now}
 	h.client = &http.Client{Transport: t, CheckRedirect: h.checkRedirect}
 	return h, nil
 }
@@ -128,12 +136,12 @@ func (c *httpConversation) Close() error {
 func (c *httpConversation) greeting() (*pktReader, error) {
 	target := *c.h.base
 	target.Path = strings.TrimSuffix(target.Path, "/") + "/info/refs"
-	target.RawQuery = "service=" + uploadPack
+	target.RawQuery = "service=" + c.h.service
 	answer, err := c.do(http.MethodGet, &target, nil)
 	if err != nil {
 		return nil, err
 	}
-	if kind := answer.Header.Get("Content-Type"); kind != "application/x-"+uploadPack+"-advertisement" {
+	if kind := answer.Header.Get("Content-Type"); kind != "application/x-"+c.h.service+"-advertisement" {
 		return nil, &Error{
 			Kind: KindNotFound, Op: "poll", Subject: c.h.address(),
 			Err:  fmt.Errorf("no git repository: the answer is %s", quote(truncate(kind, 80))),
@@ -148,12 +156,12 @@ func (c *httpConversation) greeting() (*pktReader, error) {
 
 func (c *httpConversation) ask(request []byte) (*pktReader, error) {
 	target := *c.h.moved
-	target.Path = strings.TrimSuffix(target.Path, "/") + "/" + uploadPack
+	target.Path = strings.TrimSuffix(target.Path, "/") + "/" + c.h.service
 	answer, err := c.do(http.MethodPost, &target, request)
 	if err != nil {
 		return nil, err
 	}
-	if kind := answer.Header.Get("Content-Type"); kind != "application/x-"+uploadPack+"-result" {
+	if kind := answer.Header.Get("Content-Type"); kind != "application/x-"+c.h.service+"-result" {
 		return nil, &Error{Kind: KindServer, Op: "fetch", Subject: c.h.address(), Err: fmt.Errorf("%w: it is %s", errProtocol, quote(truncate(kind, 80)))}
 	}
 	return newPktReader(answer.Body), nil
@@ -167,11 +175,13 @@ func (c *httpConversation) do(method string, target *url.URL, body []byte) (*htt
 	if err != nil {
 		return nil, err
 	}
-	r.Header.Set("Git-Protocol", "version=2")
+	if c.h.service == uploadPack { // pushing knows no version 2
+		r.Header.Set("Git-Protocol", "version=2")
+	}
 	r.Header.Set("User-Agent", "git/2 (belay)")
 	if method == http.MethodPost {
-		r.Header.Set("Content-Type", "application/x-"+uploadPack+"-request")
-		r.Header.Set("Accept", "application/x-"+uploadPack+"-result")
+		r.Header.Set("Content-Type", "application/x-"+c.h.service+"-request")
+		r.Header.Set("Accept", "application/x-"+c.h.service+"-result")
 	}
 	if c.user != "" {
 		r.SetBasicAuth(c.user, c.secret)

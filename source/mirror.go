@@ -131,10 +131,10 @@ func newRemote(cfg Config) (remote, error) {
 	case err != nil:
 		return nil, err
 	case shell != nil:
-		w.via = &sshCarrier{to: *shell, auth: cfg.Auth, keys: keyring{auth: cfg.Auth}, step: cfg.Timeout}
+		w.via = &sshCarrier{service: uploadPack, to: *shell, auth: cfg.Auth, keys: keyring{auth: cfg.Auth}, step: cfg.Timeout}
 		return w, nil
 	}
-	w.via, err = newHTTP(web, cfg.Auth, cfg.Timeout, cfg.Now)
+	w.via, err = newHTTP(uploadPack, web, cfg.Auth, cfg.Timeout, cfg.Now)
 	return w, err
 }
 

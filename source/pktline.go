@@ -115,6 +115,8 @@ func serverSays(text string) error {
 		{"could not be found", KindNotFound, hintNotFound},
 		{"repository does not exist", KindNotFound, hintNotFound},
 		{"no such file or directory", KindNotFound, hintNotFound},
+		{"read only", KindForbidden, hintForbidden},
+		{"read-only", KindForbidden, hintForbidden},
 		{"permission denied", KindAuth, hintAuth},
 		{"authentication", KindAuth, hintAuth},
 		{"access denied", KindForbidden, hintForbidden},

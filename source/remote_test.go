@@ -85,7 +85,7 @@ func (c countingResponse) Write(p []byte) (int, error) {
 	return c.ResponseWriter.Write(p)
 }
 
-// shellServer serves git upload-pack over SSH to one key.
+// shellServer serves git over SSH to one key.
 type shellServer struct {
 	addr, key, known string // address, file of the client's key, file of known hosts
 	noTwo            bool   // refuses variables, so that version 0 is spoken
@@ -210,7 +210,10 @@ func (s *shellServer) serve(c net.Conn, cfg *ssh.ServerConfig) {
 
 func run(channel ssh.Channel, command string, env []string) {
 	defer channel.Close()
-	cmd := exec.Command("sh", "-c", strings.Replace(command, "git-upload-pack", "git upload-pack", 1))
+	for _, program := range []string{"upload-pack", "receive-pack"} {
+		command = strings.Replace(command, "git-"+program, "git "+program, 1)
+	}
+	cmd := exec.Command("sh", "-c", command)
 	cmd.Env, cmd.Stdout, cmd.Stderr = env, channel, channel.Stderr()
 	in, err := cmd.StdinPipe()
 	if err != nil || cmd.Start() != nil {

@@ -1,6 +1,7 @@
 package source
 
 import (
+	"context"
 	"errors"
 	"strings"
 )
@@ -49,6 +50,26 @@ func (s *Snapshot) Commit(h Hash) (Commit, error) {
 	return raw.clean(id), nil
 }
 
+// Contains tells whether the commit h is the head or an ancestor of it.
+func (s *Snapshot) Contains(ctx context.Context, h Hash) (bool, error) {
+	id, err := toGit(h)
+	if err != nil {
+		return false, s.fail("read commit", h, err)
+	}
+	if !s.objects.has(id) {
+		return false, nil
+	}
+	head, err := toGit(s.head)
+	if err != nil {
+		return false, s.fail("read commit", s.head, err)
+	}
+	all, err := s.ancestors(ctx, head)
+	if err != nil {
+		return false, s.fail("read history", s.head, err)
+	}
+	return all[id], nil
+}
+
 // Tree returns the file tree of the commit h.
 func (s *Snapshot) Tree(h Hash) (*Tree, error) {
 	id, err := toGit(h)
@@ -59,7 +80,7 @@ func (s *Snapshot) Tree(h Hash) (*Tree, error) {
 	if err != nil {
 		return nil, s.fail("read tree", h, err)
 	}
-	t := &Tree{snap: s, commit: h, root: raw.tree}
+	t := &Tree{snap: s, objects: s.objects, commit: h, root: raw.tree}
 	if _, err := t.load("", raw.tree); err != nil {
 		return nil, err
 	}

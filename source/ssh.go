@@ -17,13 +17,14 @@ import (
 	"golang.org/x/crypto/ssh/knownhosts"
 )
 
-// sshCarrier talks to git-upload-pack over SSH, one connection for each conversation. It dials itself because go-git's
+// sshCarrier talks to a Git server over SSH, one connection for each conversation. It dials itself because go-git's
 // transport lets no deadline and no cancellation reach the handshake.
 type sshCarrier struct {
-	to   sshAddress
-	auth Auth
-	keys keyring
-	step time.Duration
+	service string // uploadPack or receivePack
+	to      sshAddress
+	auth    Auth
+	keys    keyring
+	step    time.Duration
 }
 
 func (s *sshCarrier) address() string { return s.to.String() }
@@ -53,7 +54,7 @@ func (s *sshCarrier) open(ctx context.Context) (conversation, error) {
 	if err != nil {
 		return nil, s.failure(err)
 	}
-	if err := c.start(s.to.path); err != nil {
+	if err := c.start(s.service, s.to.path); err != nil {
 		return nil, errors.Join(networkError(err), c.Close())
 	}
 	return c, nil
@@ -128,7 +129,7 @@ func (noKey) Type() string                        { return "none" }
 func (noKey) Marshal() []byte                     { return nil }
 func (noKey) Verify([]byte, *ssh.Signature) error { return errorText("no key") }
 
-// sshConversation is a connection with one git-upload-pack running at its end.
+// sshConversation is a connection with one program of Git running at its end.
 type sshConversation struct {
 	client  *ssh.Client
 	session *ssh.Session
@@ -164,13 +165,15 @@ func dialSSH(ctx context.Context, hostPort string, step time.Duration, cfg *ssh.
 	return &sshConversation{client: ssh.NewClient(c, channels, requests), release: release, errs: &tailBuffer{}}, nil
 }
 
-func (c *sshConversation) start(path string) error {
+func (c *sshConversation) start(service, path string) error {
 	var err error
 	if c.session, err = c.client.NewSession(); err != nil {
 		return err
 	}
-	// Most servers refuse to be told variables; then they speak version 0.
-	_ = c.session.Setenv("GIT_PROTOCOL", "version=2")
+	if service == uploadPack { // pushing knows no version 2
+		// Most servers refuse to be told variables; then they speak version 0.
+		_ = c.session.Setenv("GIT_PROTOCOL", "version=2")
+	}
 	if c.in, err = c.session.StdinPipe(); err != nil {
 		return err
 	}
@@ -180,7 +183,7 @@ func (c *sshConversation) start(path string) error {
 	}
 	c.out = newPktReader(out)
 	c.session.Stderr = c.errs
-	return c.session.Start(uploadPack + " '" + strings.ReplaceAll(path, "'", `'\''`) + "'")
+	return c.session.Start(service + " '" + strings.ReplaceAll(path, "'", `'\''`) + "'")
 }
 
 func (c *sshConversation) stateless() bool { return false }

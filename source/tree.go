@@ -127,9 +127,10 @@ func parseTree(h plumbing.Hash, data []byte) (directory, error) {
 // Tree is the file tree of one commit, read-only. Paths are relative and slash-separated; "" is the root. Links
 // are never followed: a symbolic link is a file whose content is its target. Safe for concurrent use.
 type Tree struct {
-	snap   *Snapshot
-	commit Hash
-	root   plumbing.Hash
+	snap    *Snapshot
+	objects objectSource // the snapshot's, or a draft's over them
+	commit  Hash
+	root    plumbing.Hash
 
 	entries atomic.Int64 // entries of the distinct directories read so far
 	seen    sync.Map     // plumbing.Hash of those directories
@@ -170,14 +171,14 @@ func (t *Tree) ReadFile(path string) ([]byte, error) {
 		return nil, t.fail(KindUnsupported, path, errorText("is a submodule"), "submodules are not read: put the files into the repository")
 	}
 	limit := t.snap.mirror.cfg.Limits.BlobBytes
-	size, err := t.snap.objects.size(e.id)
+	size, err := t.objects.size(e.id)
 	if err != nil {
 		return nil, t.readError(path, err)
 	}
 	if size > limit {
 		return nil, t.fail(KindTooLarge, path, fmt.Errorf("%w: %d bytes, the limit is %d", errTooLarge, size, limit), "")
 	}
-	data, err := t.snap.objects.bytes(plumbing.BlobObject, e.id)
+	data, err := t.objects.bytes(plumbing.BlobObject, e.id)
 	if err != nil {
 		return nil, t.readError(path, err)
 	}
@@ -240,7 +241,7 @@ func (t *Tree) split(op, path string) ([]string, error) {
 func (t *Tree) load(path string, id plumbing.Hash) (directory, error) {
 	d, ok := t.snap.mirror.trees.get(id)
 	if !ok {
-		data, err := t.snap.objects.bytes(plumbing.TreeObject, id)
+		data, err := t.objects.bytes(plumbing.TreeObject, id)
 		if err != nil {
 			return nil, t.readError(path, err)
 		}

@@ -11,7 +11,7 @@ import (
 	"github.com/go-git/go-git/v5/plumbing"
 )
 
-// carrier opens conversations with git-upload-pack on a remote.
+// carrier opens conversations with one program of Git on a remote.
 type carrier interface {
 	// open begins a conversation. It ends with Close, or, however it hangs, when ctx does.
 	open(ctx context.Context) (conversation, error)
@@ -21,7 +21,7 @@ type carrier interface {
 	close()
 }
 
-// conversation is an exchange with git-upload-pack.
+// conversation is an exchange with it.
 type conversation interface {
 	// greeting is what the server says first.
 	greeting() (*pktReader, error)
