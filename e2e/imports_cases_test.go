@@ -53,7 +53,7 @@ func TestLayoutCheck(t *testing.T) {
 			"reconciler/a.go: imports state/api: reconciler may import reconciler/..., manifests, state",
 			"reconciler/rollout/a.go: imports reconciler: reconciler/rollout may import reconciler/..., manifests, manifests/edit, state",
 			"reconciler/rollout/a.go: imports source: reconciler/rollout may import reconciler/..., manifests, manifests/edit, state",
-			"source/a.go: imports manifests: source may import no package of this module",
+			"source/a.go: imports manifests: source may import source/merge",
 			"state/b.go: imports reconciler: state may import no package of this module",
 		}},
 		"parents and children": {map[string]string{

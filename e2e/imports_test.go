@@ -12,7 +12,8 @@ const module = "github.com/belay-dev/belay"
 
 // layers says which packages of this module a package may import; the row that names it most precisely counts.
 // "x/..." is everything below x, without x. In no layer may a parent import its child, but for the reconciler (its
-// seam to the children lies in reconciler/engine), the wiring, and manifests, whose rendering ends in its child schema.
+// seam to the children lies in reconciler/engine), the wiring, manifests, whose rendering ends in its child schema, and
+// source, whose merging is its child's.
 var layers = []layer{
 	{"cmd/belay", []string{"cmd/belay/app", "cmd/belay/kube", "cmd/belay/verbs"}},
 	{"cmd/belay/kube", []string{"cmd/belay/app", "state", "state/..."}},
