@@ -2,6 +2,7 @@ package manifests
 
 import (
 	"encoding/json"
+	"maps"
 	"reflect"
 	"strings"
 
@@ -45,6 +46,11 @@ func leaves(out map[string]string, path string, typ reflect.Type, mergeKey strin
 	if mergeKey != "" {
 		if index, keys, ok := keyed(v, mergeKey); ok && len(keys) > 0 {
 			for key, element := range index {
+				if m, ok := element.(map[string]any); ok && len(m) > 1 { // the path says what the merge key is
+					m = maps.Clone(m)
+					delete(m, mergeKey)
+					element = m
+				}
 				leaves(out, path+"["+key+"]", elemOf(typ), "", element)
 			}
 			return

@@ -241,10 +241,13 @@ func (p *planner) applyRest(s Subject, reason Reason, rows []state.Row) {
 
 // noRollout closes the row of a commit whose template runs already.
 func (p *planner) noRollout(s Subject, i int) {
+	if s.Hold == nil && s.Rows[i].Operation == "" {
+		p.fill(s, s.Rows[i])
+	}
 	r, _ := ledger.Become(s.Rows[i], ledger.Applied)
 	r.UID, r.EndedAt, r.Reason, r.Message = s.Live.Object.GetUID(), p.in.Now, "", ""
 	reason := ReasonTemplateRunning
-	if !engine.Same(s.Live.Object, engine.Change{Desired: s.Desired.Object(), KeepReplicas: s.Desired.KeepReplicas, Held: condition(s)}) {
+	if !engine.Same(s.Live.Object, engine.Change{Desired: s.Desired.Object(), KeepReplicas: s.Desired.KeepReplicas}) {
 		reason = ReasonSpecChanged
 	}
 	p.applyRest(s, reason, []state.Row{r})

@@ -105,9 +105,6 @@ func (p *planner) judge(s Subject) Subject {
 		}
 		p.holds.Ended, p.holds.Hold = true, nil
 		p.say(false, ReasonHoldEnded, holdEnded(*s.Hold, wanted == held))
-		if wanted == held {
-			s.Rows = p.fill(s)
-		}
 		s.Hold, s.Held = nil, nil
 	case rollback.Kept:
 		h := *s.Hold
@@ -162,23 +159,21 @@ func (p *planner) reappeared(s Subject) Subject {
 const byBelay = "belay"
 
 // fill gives the row of a rollback the commit that brought Git to the same template: both are one revision.
-func (p *planner) fill(s Subject) []state.Row {
-	c, h := target(s.Rows), current(s.Rows, s.Live)
-	if c < 0 || h < 0 || s.Rows[c].Commit == "" || s.Rows[h].ID != s.Hold.ID || s.Rows[h].Commit != "" {
-		return s.Rows
+func (p *planner) fill(s Subject, c state.Row) {
+	h := current(s.Rows, s.Live)
+	if h < 0 || c.Commit == "" || s.Rows[h].Operation != rollback.OperationRollback || s.Rows[h].Commit != "" {
+		return
 	}
-	rows := slices.Clone(s.Rows)
-	r := &rows[h]
-	r.Commit, r.Author, r.CommittedAt, r.Subject = rows[c].Commit, rows[c].Author, rows[c].CommittedAt, rows[c].Subject
-	r.ChangeCause = rows[c].ChangeCause
-	p.filled = []state.Row{*r}
+	r := s.Rows[h]
+	r.Commit, r.Author, r.CommittedAt, r.Subject = c.Commit, c.Author, c.CommittedAt, c.Subject
+	r.ChangeCause = c.ChangeCause
+	p.filled = []state.Row{r}
 	for _, m := range s.Marks {
-		if m.ID == s.Hold.ID && m.Commit == "" {
+		if m.ID == r.ID && m.Commit == "" {
 			m.Commit = r.Commit
 			p.holds.Marks = append(p.holds.Marks, m)
 		}
 	}
-	return rows
 }
 
 // operation carries out what a person asked for: it waits for nothing.
@@ -216,6 +211,8 @@ func (p *planner) keep(s Subject, i int) {
 	}
 	switch {
 	case s.Desired == nil:
+	case p.verdict.Standing == rollback.Pinned && len(rows) > 0 && s.Live.Object != nil && sameBare(rows[0], s.Desired):
+		p.noRollout(s, i) // the pinned template is what Git wants
 	case s.Live.Object == nil && s.Hold != nil:
 		p.missing(s)
 	case s.Live.Object == nil:
@@ -226,6 +223,9 @@ func (p *planner) keep(s Subject, i int) {
 		p.applyRest(s, ReasonSpecChanged, rows)
 	}
 }
+
+// sameBare reports whether a row's template is the one that a Deployment has, restartedAt aside.
+func sameBare(r state.Row, d *Desired) bool { return cmp.Or(r.Bare, r.Template) == d.Bare }
 
 // heldRow is a row that is held, with the reason, and whether that is news.
 func heldRow(r state.Row, w Withheld) (state.Row, bool) {

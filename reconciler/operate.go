@@ -327,19 +327,19 @@ func (l *Loop) carryOut(ctx context.Context, k engine.Key, w wish, actions []Act
 	for _, r := range w.rows {
 		ws = append(ws, state.PutRow(r))
 	}
-	change := engine.Change{Key: k}
+	var change *engine.Change
 	for _, a := range actions {
 		ws = append(ws, l.ledgerWrites(a)...)
-		if a.Kind == ActionRollout || a.Kind == ActionApply {
-			change = a.Change
+		if a.Kind != ActionRecord {
+			change = &a.Change
 		}
 	}
 	var err error
-	if change.Desired == nil {
+	if change == nil {
 		_, err = l.o.Store.Commit(ws...)
 	} else {
 		change.Ledger = ws
-		err = l.o.Engine.Apply(ctx, change)
+		err = l.o.Engine.Apply(ctx, *change)
 	}
 	if err != nil {
 		return err

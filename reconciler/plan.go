@@ -311,8 +311,17 @@ func (p *planner) removal(s Subject) {
 	}
 	p.act(Action{
 		Kind: ActionPrune, Reason: ReasonRemoved, Key: s.Key, Change: engine.Change{Key: s.Key},
-		Rows: finished(s.Rows, open, p.in.Now), Forget: true, Holds: Holds{Departed: departed(s, p.in.Now)},
+		Rows: finished(s.Rows, open, p.in.Now), Forget: true, Holds: leaving(s, p.in.Now),
 	})
+}
+
+// leaving is what is kept of a Deployment that goes, and what ends with it: marks do not.
+func leaving(s Subject, now time.Time) Holds {
+	h := Holds{Departed: departed(s, now)}
+	for _, o := range s.Overrides {
+		h.Unset = append(h.Unset, o.Field)
+	}
+	return h
 }
 
 // departed is what is kept of a Deployment that goes, so that a person can have it back; nil for anything else.

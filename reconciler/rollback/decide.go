@@ -90,10 +90,8 @@ func Decide(f Facts, r Request) (Decision, error) {
 	if d.Mark != nil {
 		d.Marks = append(d.Marks, *d.Mark)
 	}
-	d.Hold = state.Hold{
-		ID: d.ID, Namespace: f.Namespace, Name: f.Name, Template: to.Template, Revision: f.numberOf(to), Commit: to.Commit,
-		Reason: r.Why, By: r.By, Since: r.Now, Door: string(r.Door), Row: to.ID, Wanted: f.Git,
-	}
+	d.Hold = f.hold(d.ID, to)
+	d.Hold.Reason, d.Hold.By, d.Hold.Since, d.Hold.Door = r.Why, r.By, r.Now, string(r.Door)
 	d.Row = f.row(d.Hold, to, OperationRollback)
 	d.Undone = f.undone(d.Hold, to)
 	return d, nil
@@ -221,6 +219,19 @@ func (f Facts) nameOf(r state.Row) string {
 	return "the target"
 }
 
+// hold holds the template of a row, and names the commit that brought it: a row of an operation has none of its own.
+func (f Facts) hold(id string, of state.Row) state.Hold {
+	template, number := of.Template, f.numberOf(of)
+	for _, r := range slices.Backward(f.Rows) {
+		if of.Commit == "" && r.Commit != "" && bare(r) == bare(of) {
+			of = r
+		}
+	}
+	return state.Hold{
+		ID: id, Namespace: f.Namespace, Name: f.Name, Template: template, Revision: number, Commit: of.Commit, Row: of.ID, Wanted: f.Git,
+	}
+}
+
 // row is the row of an operation that runs the template of another row.
 func (f Facts) row(h state.Hold, of state.Row, operation string) state.Row {
 	return state.Row{
@@ -231,25 +242,25 @@ func (f Facts) row(h state.Hold, of state.Row, operation string) state.Row {
 	}
 }
 
-// undone are the rows that ran after the target, as the rollback leaves them.
+// undone are the rows between the target and what runs, newest first, as the rollback leaves them. Those that were
+// overtaken before they ended stay what they are.
 func (f Facts) undone(h state.Hold, to state.Row) []state.Row {
 	var out []state.Row
 	for _, r := range slices.Backward(f.present()) {
 		if bare(r) == bare(to) && ran(r) {
 			break
 		}
-		if r.StartedAt.IsZero() {
+		if r.StartedAt.IsZero() && (r.Outcome != ledger.Superseded || r.Template == "") {
 			continue
 		}
-		next, ok := ledger.Become(r, ledger.RolledBack)
-		if !ok {
-			continue
+		if next, ok := ledger.Become(r, ledger.RolledBack); ok {
+			next.RolledBackBy, next.Reason, next.Message = h.ID, "", ""
+			if next.EndedAt.IsZero() {
+				next.EndedAt = h.Since
+			}
+			r = next
 		}
-		next.RolledBackBy, next.Reason, next.Message = h.ID, "", ""
-		if next.EndedAt.IsZero() {
-			next.EndedAt = h.Since
-		}
-		out = append(out, next)
+		out = append(out, r)
 	}
 	return out
 }

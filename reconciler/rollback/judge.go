@@ -30,11 +30,16 @@ type Verdict struct {
 	Taints   []Taint // of the template that Git wants
 }
 
-// Message says what is tainted; empty when nothing is.
+// Message says what is tainted, and whose rollback says so; empty when nothing is.
 func (v Verdict) Message() string {
-	texts := make([]string, 0, len(v.Taints))
-	for _, t := range v.Taints {
-		texts = append(texts, t.String())
+	var texts []string
+	for i := 0; i < len(v.Taints); {
+		what := []string{v.Taints[i].what()}
+		last := v.Taints[i]
+		for i++; i < len(v.Taints) && v.Taints[i].Mark == last.Mark; i++ {
+			what = append(what, v.Taints[i].what())
+		}
+		texts = append(texts, strings.Join(what, ", ")+last.who(len(what)))
 	}
 	return strings.Join(texts, "; ")
 }

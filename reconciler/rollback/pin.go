@@ -35,10 +35,8 @@ func DecidePin(f Facts, r PinRequest) (Decision, error) {
 	}
 	d.ID = NewID(r.Now, f.Namespace, f.Name, "pin", strconv.Itoa(len(f.Rows)))
 	d.Marks = f.Marks
-	d.Hold = state.Hold{
-		ID: d.ID, Namespace: f.Namespace, Name: f.Name, Template: d.To.Template, Revision: f.numberOf(d.To), Commit: d.To.Commit,
-		Reason: r.Why, By: r.By, Since: r.Now, Until: r.Until, Manual: true, Door: string(DoorCLI), Row: d.To.ID, Wanted: f.Git,
-	}
+	d.Hold = f.hold(d.ID, d.To)
+	d.Hold.Reason, d.Hold.By, d.Hold.Since, d.Hold.Until, d.Hold.Manual, d.Hold.Door = r.Why, r.By, r.Now, r.Until, true, string(DoorCLI)
 	if d.To.Template != f.Running.Template {
 		d.Row = f.row(d.Hold, d.To, OperationPin)
 		d.Undone = f.undone(d.Hold, d.To)

@@ -45,7 +45,9 @@ type Taint struct {
 }
 
 // String says what is bad, and whose rollback says so.
-func (t Taint) String() string {
+func (t Taint) String() string { return t.what() + t.who(1) }
+
+func (t Taint) what() string {
 	s := cmpOr(t.Field, "the whole pod template")
 	if t.Value != "" {
 		s += " " + t.Value
@@ -53,7 +55,14 @@ func (t Taint) String() string {
 	if t.Commit != "" {
 		s += " of " + Short(t.Commit)
 	}
-	s += " was rolled back"
+	return s
+}
+
+func (t Taint) who(n int) string {
+	s := " was rolled back"
+	if n > 1 {
+		s = " were rolled back"
+	}
 	if t.By != "" {
 		s += " by " + t.By
 	}
