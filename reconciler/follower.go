@@ -189,19 +189,23 @@ func (l *Loop) take(ctx context.Context, f *follower) ([]engine.Key, error) {
 			keys = append(keys, d.Key)
 		}
 	}
-	if err := l.record(f, rendered); err != nil {
+	released, err := l.record(f, rendered)
+	if err != nil {
 		f.based = false
 		return nil, err
 	}
+	keys = append(keys, released...)
 	l.o.Log.Info().Str("source", f.Name).Str("commit", short(f.cursor.Commit)).Int("steps", len(steps)).
 		Int("changed", len(keys)).Msg("synced")
 	return keys, nil
 }
 
-// record makes steps durable with the cursor at the last of them.
-func (l *Loop) record(f *follower, rendered []Rendered) error {
+// record makes steps durable with the cursor at the last of them. It gives the Deployments of which they end a hold or
+// a mark.
+func (l *Loop) record(f *follower, rendered []Rendered) ([]engine.Key, error) {
+	marks, holds := l.releasable(f, rendered)
 	rec := Record(RecordInput{
-		Source: f.Name, Cursor: f.cursor, Steps: rendered, Now: l.o.Now(), Managed: l.o.Store.Managed,
+		Source: f.Name, Cursor: f.cursor, Steps: rendered, Now: l.o.Now(), Managed: l.o.Store.Managed, Marks: marks, Holds: holds,
 		Waiting: func(k engine.Key) (state.Row, bool) {
 			rows := l.o.Store.Rows(k.Namespace, k.Name)
 			if i := target(rows); i >= 0 {
@@ -215,7 +219,7 @@ func (l *Loop) record(f *follower, rendered []Rendered) error {
 		rec.Cursor.Past = &state.Past{Commit: rendered[0].Step.Hash}
 	}
 	if _, err := l.o.Store.Commit(rec.Writes()...); err != nil {
-		return fmt.Errorf("record commits: %w", err)
+		return nil, fmt.Errorf("record commits: %w", err)
 	}
 	f.cursor = rec.Cursor
 	for _, r := range rec.Rows {
@@ -223,7 +227,7 @@ func (l *Loop) record(f *follower, rendered []Rendered) error {
 			l.work.note(stored)
 		}
 	}
-	return nil
+	return l.released(rec), nil
 }
 
 // base brings the cache to the cursor's commit without recording anything: what is rendered there is what runs

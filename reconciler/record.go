@@ -31,7 +31,9 @@ type Step struct {
 	Author      string   // name <address>
 	CommittedAt time.Time
 	Subject     string
-	Cause       string // subject; of a merge, with the first line of its body
+	Cause       string   // subject; of a merge, with the first line of its body
+	Reverts     []string // hashes of the commits that it says it reverts
+	Releases    []string // IDs of the marks and holds that it says it releases
 }
 
 // Delta is what one step changed of one object. Before and After are nil where there was, or is, no manifest.
@@ -57,6 +59,8 @@ type Recorded struct {
 	Templates []state.Template
 	Configs   []state.Config
 	Managed   []state.Managed // entries of the inventory whose manifest is gone
+	Unmarked  []state.Mark    // that a commit ends
+	Unheld    []state.Hold    // that a commit ends
 	Cursor    state.Cursor
 }
 
@@ -67,6 +71,8 @@ type RecordInput struct {
 	Steps   []Rendered
 	Waiting func(engine.Key) (state.Row, bool)     // the row that waits to be handed over, from the ledger
 	Managed func(engine.Key) (state.Managed, bool) // the inventory
+	Marks   []state.Mark                           // of the source's Deployments
+	Holds   []state.Hold                           // of the source's Deployments
 	Now     time.Time
 }
 
@@ -103,6 +109,7 @@ func Record(in RecordInput) Recorded {
 				rec.Configs = append(rec.Configs, d.Configs.Contents...)
 			}
 		}
+		rec.release(in, st.Step)
 		slices.Sort(c.Rows)
 		rec.Commits = append(rec.Commits, c)
 		rec.Cursor.Commit = st.Step.Hash
@@ -114,6 +121,23 @@ func Record(in RecordInput) Recorded {
 		}
 	}
 	return rec
+}
+
+// release ends the marks that a step names, or whose rollback it reverts, and the rollback holds that it names. A pin ends
+// by a person's release only.
+func (rec *Recorded) release(in RecordInput, st Step) {
+	for _, m := range in.Marks {
+		reverted := m.Commit != "" && slices.Contains(st.Reverts, m.Commit)
+		known := slices.ContainsFunc(rec.Unmarked, func(o state.Mark) bool { return o.ID == m.ID && o.Name == m.Name && o.Namespace == m.Namespace })
+		if (reverted || slices.Contains(st.Releases, m.ID)) && !known {
+			rec.Unmarked = append(rec.Unmarked, m)
+		}
+	}
+	for _, h := range in.Holds {
+		if !h.Manual && slices.Contains(st.Releases, h.ID) && !slices.Contains(rec.Unheld, h) {
+			rec.Unheld = append(rec.Unheld, h)
+		}
+	}
 }
 
 // removal marks an inventory entry whose manifest a step removed, or brought back.
@@ -217,6 +241,12 @@ func (rec Recorded) Writes() []state.Write {
 	}
 	for _, m := range rec.Managed {
 		ws = append(ws, state.PutManaged(m))
+	}
+	for _, m := range rec.Unmarked {
+		ws = append(ws, state.RemoveMark(m.Namespace, m.Name, m.ID))
+	}
+	for _, h := range rec.Unheld {
+		ws = append(ws, state.RemoveHold(h.Namespace, h.Name))
 	}
 	return append(ws, state.PutCursor(rec.Cursor))
 }

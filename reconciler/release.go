@@ -3,6 +3,7 @@ package reconciler
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 
@@ -63,6 +64,37 @@ func (l *Loop) release(ctx context.Context, r rollback.ReleaseRequest) (rollback
 		out.Next = row
 	}
 	return out, nil
+}
+
+// releasable lists the marks and holds of a source's Deployments, where one of the steps says that it ends any.
+func (l *Loop) releasable(f *follower, steps []Rendered) ([]state.Mark, []state.Hold) {
+	if !slices.ContainsFunc(steps, func(r Rendered) bool { return len(r.Step.Reverts)+len(r.Step.Releases) > 0 }) {
+		return nil, nil
+	}
+	foreign := func(namespace, name string) bool {
+		m, ok := l.o.Store.Managed(engine.Key{Kind: state.KindDeployment, Namespace: namespace, Name: name})
+		return !ok || m.Source != f.Name
+	}
+	marks := slices.DeleteFunc(l.o.Store.AllMarks(), func(m state.Mark) bool { return foreign(m.Namespace, m.Name) })
+	return marks, slices.DeleteFunc(l.o.Store.Holds(), func(h state.Hold) bool { return foreign(h.Namespace, h.Name) })
+}
+
+// released tells people of the holds and marks that commits ended, and gives their Deployments.
+func (l *Loop) released(rec Recorded) []engine.Key {
+	var keys []engine.Key
+	add := func(namespace, name, message string) {
+		k := engine.Key{Kind: state.KindDeployment, Namespace: namespace, Name: name}
+		keys = append(keys, k)
+		l.tell(Action{Key: k, Events: []Event{{Reason: ReasonHoldEnded, Message: message}}})
+	}
+	by := short(rec.Cursor.Commit)
+	for _, h := range rec.Unheld {
+		add(h.Namespace, h.Name, fmt.Sprintf("Hold %s ended: released by commit %s", h.ID, by))
+	}
+	for _, m := range rec.Unmarked {
+		add(m.Namespace, m.Name, "Marks ended: released by commit "+by)
+	}
+	return keys
 }
 
 // rowOf is the row that actions hand over, or that waits to be; none when there is none.

@@ -195,7 +195,7 @@ func pass(d time.Duration) { <-time.After(d); synctest.Wait() }
 func (w *world) do(command string) string {
 	verb, rest, _ := strings.Cut(command, " ")
 	switch verb {
-	case "push": // COMMIT [kind=KIND] MESSAGE: a new head
+	case "push": // COMMIT [kind=KIND] [reverts=COMMIT] [releases=NAME] MESSAGE: a new head
 		return w.push(rest)
 	case "sync": // [prune] [accept-render] [override=WHY]: look once, and let a minute pass
 		o := reconciler.SyncOptions{Prune: strings.Contains(rest, "prune"), AcceptRender: strings.Contains(rest, "accept-render")}
@@ -323,8 +323,24 @@ func (w *world) push(rest string) string {
 	step := reconciler.Step{
 		Kind: reconciler.StepLinear, Hash: hash, Author: "Alice <alice@example.com>", CommittedAt: time.Now(), Subject: message, Cause: message,
 	}
-	if kind, after, ok := strings.Cut(message, " "); ok && strings.HasPrefix(kind, "kind=") {
-		step.Kind, step.Subject, step.Cause = reconciler.StepKind(strings.TrimPrefix(kind, "kind=")), after, after
+	for rest := message; ; step.Subject, step.Cause = rest, rest {
+		option, after, _ := strings.Cut(rest, " ")
+		key, value, ok := strings.Cut(option, "=")
+		switch {
+		case ok && key == "kind":
+			step.Kind = reconciler.StepKind(value)
+		case ok && key == "reverts":
+			step.Reverts = append(step.Reverts, value)
+		case ok && key == "releases": // of the Deployment named: the newest mark, and the hold of that ID
+			marks := w.store.Marks("default", value)
+			step.Releases = append(step.Releases, marks[len(marks)-1].ID)
+		default:
+			ok = false
+		}
+		if !ok {
+			break
+		}
+		rest = after
 	}
 	if _, ok := w.repo.trees[hash]; !ok {
 		w.repo.trees[hash] = w.tree(hash)

@@ -3,6 +3,7 @@ package source
 import (
 	"bytes"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -33,6 +34,8 @@ type Commit struct {
 	Cause string
 	// Reverts are the commits that the message says it reverts, in the order named.
 	Reverts []Hash
+	// Releases are the values of its trailers Belay-Release, in the order named: at most a hundred words.
+	Releases []string
 }
 
 // rawCommit is a commit as Git stores it, cut at its seams.
@@ -103,6 +106,7 @@ func (c rawCommit) clean(h plumbing.Hash) Commit {
 		}
 	}
 	out.Reverts = parseReverts(c.message)
+	out.Releases = parseTrailer(c.message, "Belay-Release")
 	return out
 }
 
@@ -206,6 +210,28 @@ func parseReverts(message []byte) []Hash {
 		}
 		seen[h] = true
 		out = append(out, h)
+	}
+	return out
+}
+
+// maxTrailer is how long the value of a trailer may be, in bytes.
+const maxTrailer = 64
+
+// parseTrailer gives the values of the lines `key: value`, each one word. The key may be written in any case, as in Git.
+func parseTrailer(message []byte, key string) []string {
+	var out []string
+	for line := range bytes.Lines(message) {
+		name, value, ok := bytes.Cut(line, []byte{':'})
+		value = bytes.TrimSpace(value)
+		if !ok || !strings.EqualFold(string(name), key) || len(value) == 0 || len(value) > maxTrailer {
+			continue
+		}
+		if slices.ContainsFunc(value, func(b byte) bool { return !isWord(b) && b != '-' }) {
+			continue
+		}
+		if out = append(out, string(value)); len(out) == maxReverts {
+			break
+		}
 	}
 	return out
 }

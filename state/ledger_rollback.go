@@ -118,6 +118,18 @@ func (l *ledger) marksOf(namespace, name string) []Mark {
 	return list
 }
 
+// AllMarks gives what all rollbacks left as bad, sorted by namespace, name and ID.
+func (s *Store) AllMarks() []Mark {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	var list []Mark
+	s.ledger.marks.Ascend(func(m *Mark) bool {
+		list = append(list, *copyMark(m))
+		return true
+	})
+	return list
+}
+
 // PutOverride sets one field of a Deployment past Git; there is one override for each field.
 func PutOverride(o Override) Write {
 	o.Since = plain(o.Since)

@@ -37,6 +37,9 @@ func TestMarksAndOverrides(t *testing.T) {
 	if diff := cmp.Diff([]Override{testOverride("paused"), testOverride("replicas")}, s.Overrides("default", "web")); diff != "" {
 		t.Errorf("overrides (-want +got):\n%s", diff)
 	}
+	if diff := cmp.Diff([]Mark{testMark("m1"), other}, s.AllMarks()); diff != "" {
+		t.Errorf("all marks (-want +got):\n%s", diff)
+	}
 	newer := testOverride("replicas")
 	newer.Value = "7"
 	commit(t, s, PutOverride(newer), RemoveOverride("default", "web", "paused"))

@@ -204,8 +204,18 @@ func stepOf(st source.Step) reconciler.Step {
 	if c.Email != "" {
 		out.Author = fmt.Sprintf("%s <%s>", c.Author, c.Email)
 	}
+	says := func(c source.Commit) {
+		for _, h := range c.Reverts {
+			out.Reverts = append(out.Reverts, string(h))
+		}
+		out.Releases = append(out.Releases, c.Releases...)
+	}
+	says(c)
 	for _, c := range st.Commits {
 		out.Commits = append(out.Commits, string(c.Hash))
+		if c.Hash != st.Commit.Hash {
+			says(c)
+		}
 	}
 	return out
 }
