@@ -79,6 +79,9 @@ type retry struct {
 	at      time.Time
 }
 
+// wait is how long it is until then: never longer than was decided, also when somebody set the clock back since.
+func (r retry) wait(now time.Time) time.Duration { return min(r.at.Sub(now), Backoff(r.attempt)) }
+
 // New makes a Loop; Run starts it.
 func New(o Options) *Loop {
 	l := &Loop{
@@ -195,7 +198,7 @@ func (l *Loop) schedule() {
 		next = min(next, time.Minute, max(at.Sub(l.o.Now()), time.Millisecond)) // a minute: somebody may set the clock
 	}
 	for _, r := range l.retry {
-		next = min(next, max(r.at.Sub(l.o.Now()), time.Millisecond))
+		next = min(next, max(r.wait(l.o.Now()), time.Millisecond))
 	}
 	l.timer.Reset(next)
 }
@@ -209,7 +212,7 @@ func (l *Loop) due() []engine.Key {
 		}
 	}
 	for k, r := range l.retry {
-		if !r.at.After(l.o.Now()) {
+		if r.wait(l.o.Now()) <= 0 {
 			keys = append(keys, k)
 		}
 	}

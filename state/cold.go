@@ -70,10 +70,10 @@ type chilling struct {
 // version is.
 func (l *ledger) chill(changes []diskChange, version, durable int64) {
 	for _, c := range changes {
-		switch c.bucket {
-		case bucketTemplates:
+		if c.bucket == bucketTemplates {
 			l.chilling = append(l.chilling, chilling{version, func(l *ledger) { delete(l.templates.fresh, c.key) }})
-		case bucketConfigs:
+		}
+		if c.bucket == bucketConfigs {
 			l.chilling = append(l.chilling, chilling{version, func(l *ledger) { delete(l.configs.fresh, c.key) }})
 		}
 	}

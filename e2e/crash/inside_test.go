@@ -19,6 +19,7 @@ import (
 
 	"github.com/belay-dev/belay/cmd/belay/app"
 	"github.com/belay-dev/belay/cmd/belay/control"
+	"github.com/belay-dev/belay/reconciler"
 	"github.com/belay-dev/belay/reconciler/node"
 	"github.com/belay-dev/belay/reconciler/node/simulated"
 	"github.com/belay-dev/belay/state"
@@ -331,5 +332,60 @@ func TestClockJumps(t *testing.T) {
 	want := []string{"1 now 5 first Complete", "2 now 4 second RolledBack", "3 now 5 first RolledBack", "4 now 0 second RolledBack", "5 now 0 first Complete"}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("history (-want +got):\n%s", diff)
+	}
+}
+
+// hooked is a runner that calls a function before each report.
+type hooked struct {
+	node.PodRunner
+	before func()
+}
+
+func (h hooked) Sync(ctx context.Context, pod *corev1.Pod, now time.Time) (node.Report, error) {
+	h.before()
+	return h.PodRunner.Sync(ctx, pod, now)
+}
+
+// TestClockSetBackMidway: a clock that is set back an hour again and again while pods come and go holds no rollout up
+// and fails none.
+func TestClockSetBackMidway(t *testing.T) {
+	t.Parallel()
+	repo := newRepository(t)
+	repo.push(t, "midway", "first")
+	var offset atomic.Int64
+	var reports atomic.Int64
+	const jumps = 30
+	runner := hooked{simulated.New(simulated.Options{Delay: 20 * time.Millisecond, Stop: 20 * time.Millisecond}), func() {
+		if n := reports.Add(1); n%3 == 0 && n/3 <= jumps {
+			offset.Add(-int64(time.Hour))
+		}
+	}}
+	now := func() time.Time { return time.Now().Add(time.Duration(offset.Load())) }
+	in := serveInside(t, repo, "midway", filepath.Join(t.TempDir(), "data"), app.Seams{Now: now, Runner: runner})
+	var want []string
+	for i := 0; reports.Load() < 3*jumps; i++ {
+		repo.push(t, "midway", []string{"first", "second"}[i%2])
+		res, err := in.Sync(t.Context(), control.SyncRequest{Wait: true}, func(control.Row) {})
+		if err != nil || !res.OK || !res.Ended {
+			t.Fatalf("rollout %d: %+v, %v", i+1, res, err)
+		}
+		want = append(want, fmt.Sprint(i+1))
+	}
+	rows, err := in.History(t.Context(), control.HistoryQuery{Name: "web"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, r := range rows {
+		got = append(got, fmt.Sprint(r.Revision))
+		if r.Outcome == string(reconciler.Failed) || r.Outcome == string(reconciler.Superseded) {
+			t.Errorf("%+v", r)
+		}
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("revisions (-want +got):\n%s", diff)
+	}
+	if len(want) < 3 {
+		t.Errorf("only %d rollouts", len(want))
 	}
 }

@@ -161,7 +161,7 @@ func (s *shell) work(ctx context.Context) {
 }
 
 func (s *shell) handle(ctx context.Context, key state.Key) {
-	wakeAt, err := s.reconcile(ctx, key)
+	wakeAt, now, err := s.reconcile(ctx, key)
 	switch {
 	case err == nil:
 		if n := s.queue.NumRequeues(key); n > 0 {
@@ -174,18 +174,20 @@ func (s *shell) handle(ctx context.Context, key state.Key) {
 		s.retry(key, err)
 	}
 	if !wakeAt.IsZero() {
-		s.queue.AddAfter(key, wakeAt.Sub(s.Now()))
+		// Counted from the time that was given in: a clock that was set back since must not make the wait longer.
+		s.queue.AddAfter(key, wakeAt.Sub(now))
 	}
 }
 
-func (s *shell) reconcile(ctx context.Context, key state.Key) (wakeAt time.Time, err error) {
+func (s *shell) reconcile(ctx context.Context, key state.Key) (wakeAt, now time.Time, err error) {
 	for range maxConflicts {
-		wakeAt, err = s.Reconcile(ctx, key, s.Now())
+		now = s.Now()
+		wakeAt, err = s.Reconcile(ctx, key, now)
 		if !apierrors.IsConflict(err) || ctx.Err() != nil {
 			break
 		}
 	}
-	return wakeAt, err
+	return wakeAt, now, err
 }
 
 // retry queues a failed key again, unless waiting alone cannot help: then the next change of the object does.

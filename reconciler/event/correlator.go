@@ -127,8 +127,8 @@ func (c *correlator) spend(key spamKey, n int, now time.Time) bool {
 	}
 	if now.After(b.at) {
 		b.tokens = min(burst, b.tokens+float64(now.Sub(b.at))/float64(refill))
-		b.at = now
 	}
+	b.at = now // earlier than before where the clock was set back: it refills from there
 	ok := b.tokens >= 1
 	if ok {
 		b.tokens = max(0, b.tokens-float64(n))

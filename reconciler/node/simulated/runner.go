@@ -3,6 +3,7 @@ package simulated
 import (
 	"context"
 	"net/netip"
+	"slices"
 	"sync"
 	"time"
 
@@ -30,6 +31,7 @@ var _ node.PodRunner = (*Runner)(nil)
 
 type resident struct {
 	Memory
+	seen   time.Time // newest time at which its state is known
 	ip     netip.Addr
 	pulled map[string]bool // images that this pod had to pull
 	gone   chan struct{}   // closed when the pod is
@@ -52,7 +54,7 @@ func (r *Runner) Adopt(pods []*corev1.Pod) {
 	}
 	for _, pod := range pods {
 		if pod.Status.StartTime != nil {
-			r.take(pod, pod.Status.StartTime.Time)
+			r.catchUp(r.take(pod, pod.Status.StartTime.Time), pod)
 		}
 	}
 }
@@ -94,15 +96,71 @@ func (r *Runner) remember(pod *corev1.Pod, now time.Time) (memory Memory, pulled
 	if !ok {
 		p = r.take(pod, now)
 	}
+	p.pass(now)
 	if pod.DeletionTimestamp != nil && p.Stopping.IsZero() {
 		p.Stopping, stops = now, true
 	}
 	return p.Memory, p.pulled, stops
 }
 
+// pass lets time go on for a pod. When somebody set the clock back, the pod's past goes back with it: what runs goes on,
+// and what was to come comes as late as it would have.
+func (p *resident) pass(now time.Time) {
+	if back := p.seen.Sub(now); back > 0 {
+		p.Arrived = p.Arrived.Add(-back)
+		if !p.Stopping.IsZero() {
+			p.Stopping = p.Stopping.Add(-back)
+		}
+	}
+	p.seen = now
+}
+
+// catchUp brings an adopted pod as far as its status says that it was: times alone do not tell when the clock was set
+// back while it ran.
+func (r *Runner) catchUp(p *resident, pod *corev1.Pod) {
+	const steps = 100 // more often no container changes in a day
+	for range steps {
+		status, wakeAt, _ := Status(pod, r.options, p.Memory, p.seen)
+		if !behind(status, pod.Status) || wakeAt.IsZero() {
+			return
+		}
+		p.Arrived = p.Arrived.Add(-wakeAt.Sub(p.seen))
+	}
+}
+
+// behind reports whether a status is of an earlier moment than another, as far as containers tell.
+func behind(status, other corev1.PodStatus) bool {
+	return slices.ContainsFunc(other.ContainerStatuses, func(o corev1.ContainerStatus) bool {
+		s, ok := statusOf(status.ContainerStatuses, o.Name)
+		return ok && (o.RestartCount > s.RestartCount || o.RestartCount == s.RestartCount && o.Ready && !s.Ready)
+	})
+}
+
+// lastKnown is the newest time of a status.
+func lastKnown(status corev1.PodStatus) time.Time {
+	newest := time.Time{}
+	note := func(t time.Time) {
+		if t.After(newest) {
+			newest = t
+		}
+	}
+	if status.StartTime != nil {
+		note(status.StartTime.Time)
+	}
+	for _, c := range status.Conditions {
+		note(c.LastTransitionTime.Time)
+	}
+	for _, s := range status.ContainerStatuses {
+		if s.State.Running != nil {
+			note(s.State.Running.StartedAt.Time)
+		}
+	}
+	return newest
+}
+
 // take gives a pod its place. What it has to pull is decided now, as several pods may pull one image at a time.
 func (r *Runner) take(pod *corev1.Pod, arrived time.Time) *resident {
-	p := &resident{Memory: Memory{Arrived: arrived}, gone: make(chan struct{})}
+	p := &resident{Memory: Memory{Arrived: arrived}, seen: lastKnown(pod.Status), gone: make(chan struct{})}
 	for _, list := range [][]corev1.Container{pod.Spec.InitContainers, pod.Spec.Containers} {
 		for _, c := range list {
 			if c.ImagePullPolicy == corev1.PullAlways || c.ImagePullPolicy != corev1.PullNever && !r.present[c.Image] {
