@@ -1,7 +1,6 @@
 package simulated
 
 import (
-	"context"
 	"testing"
 	"time"
 
@@ -14,6 +13,7 @@ import (
 // container start again, and keeps no pod from becoming ready or from stopping; a restart on the way changes nothing.
 func TestClockSetBack(t *testing.T) {
 	t.Parallel()
+	ctx := t.Context()
 	rapid.Check(t, func(t *rapid.T) {
 		const delay = 10 * time.Second
 		options := Options{Delay: delay, Stop: delay}
@@ -22,7 +22,7 @@ func TestClockSetBack(t *testing.T) {
 		now := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 		ready, undisturbed := false, time.Duration(0)
 		sync := func() (gone bool) {
-			report, err := r.Sync(context.Background(), p, now)
+			report, err := r.Sync(ctx, p, now)
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -131,7 +131,7 @@ func (r *Runner) catchUp(p *resident, pod *corev1.Pod) {
 // behind reports whether a status is of an earlier moment than another, as far as containers tell.
 func behind(status, other corev1.PodStatus) bool {
 	return slices.ContainsFunc(other.ContainerStatuses, func(o corev1.ContainerStatus) bool {
-		s, ok := statusOf(status.ContainerStatuses, o.Name)
+		s, ok := node.StatusOf(status.ContainerStatuses, o.Name)
 		return ok && (o.RestartCount > s.RestartCount || o.RestartCount == s.RestartCount && o.Ready && !s.Ready)
 	})
 }
