@@ -19,7 +19,7 @@ import (
 
 	"github.com/belay-dev/belay/cmd/belay/app"
 	"github.com/belay-dev/belay/cmd/belay/control"
-	"github.com/belay-dev/belay/reconciler"
+	"github.com/belay-dev/belay/reconciler/ledger"
 	"github.com/belay-dev/belay/reconciler/node"
 	"github.com/belay-dev/belay/reconciler/node/simulated"
 	"github.com/belay-dev/belay/state"
@@ -378,7 +378,7 @@ func TestClockSetBackMidway(t *testing.T) {
 	var got []string
 	for _, r := range rows {
 		got = append(got, fmt.Sprint(r.Revision))
-		if r.Outcome == string(reconciler.Failed) || r.Outcome == string(reconciler.Superseded) {
+		if r.Outcome == string(ledger.Failed) || r.Outcome == string(ledger.Superseded) {
 			t.Errorf("%+v", r)
 		}
 	}
