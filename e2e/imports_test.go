@@ -69,7 +69,7 @@ const kubernetes = "k8s.io/kubernetes"
 var forbidden = []ban{
 	{[]string{"manifests", "manifests/..."}, []string{"os", "net", "net/http"}, "it does no I/O of its own"},
 	{[]string{"state"}, []string{"net", "net/http"}, "it serves nothing itself"},
-	{[]string{"reconciler", "reconciler/engine", "reconciler/rollback", "reconciler/controller", "reconciler/rollout",
+	{[]string{"reconciler", "reconciler/engine", "reconciler/rollback", "reconciler/change", "reconciler/controller", "reconciler/rollout",
 		"reconciler/rollout/scenario", "reconciler/replicaset", "reconciler/garbage", "reconciler/owner", "reconciler/event",
 		"reconciler/embedded"},
 		[]string{"os", "net", "net/http"}, "it reaches the world through an Engine only"},

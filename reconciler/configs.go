@@ -31,7 +31,7 @@ type Configs struct {
 func configsOf(namespace string, pod *corev1.PodSpec, find func(engine.Key) (o state.Object, git bool)) Configs {
 	var out Configs
 	left := maxConfigs
-	for _, k := range configKeys(namespace, pod) {
+	for _, k := range engine.ConfigKeys(namespace, pod) {
 		ref := state.ConfigRef{Kind: k.Kind, Name: k.Name}
 		if o, git := find(k); o != nil && (git || k.Kind == state.KindConfigMap) {
 			c, size := ConfigOf(o)

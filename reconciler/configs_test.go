@@ -44,7 +44,7 @@ func TestConfigKeys(t *testing.T) {
 		}}},
 	}
 	var got []string
-	for _, k := range configKeys("shop", pod) {
+	for _, k := range engine.ConfigKeys("shop", pod) {
 		got = append(got, k.String())
 		if !Names(pod, k.Kind, k.Name) {
 			t.Errorf("%s is not named", k)
