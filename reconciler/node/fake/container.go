@@ -64,7 +64,7 @@ func (r *Runtime) Start(ctx context.Context, spec node.Container) (string, error
 	return c.ID, nil
 }
 
-func (e *Engine) imageByID(id string) *image {
+func (e *Engine) imageByID(id string) *stock {
 	for _, i := range e.images {
 		if i.ID == id && i.present {
 			return i

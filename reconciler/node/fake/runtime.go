@@ -14,6 +14,7 @@ import (
 
 	"github.com/belay-dev/belay/reconciler/node"
 	"github.com/belay-dev/belay/reconciler/node/conformance/program"
+	"github.com/belay-dev/belay/reconciler/node/image"
 )
 
 // ErrGone is what every method returns while the engine does not answer.
@@ -30,19 +31,20 @@ type Engine struct {
 	gone     error
 	watchers map[chan types.UID]bool // buffered by one: a watcher that is behind is told everything
 	pods     map[types.UID]*pod
-	images   map[string]*image
+	images   map[string]*stock
 	started  []string // every Start that succeeded: POD/NAME/ATTEMPT
 	next     int
 	broken   chan struct{} // closed when the engine goes
 	running  sync.WaitGroup
 }
 
-type image struct {
+type stock struct {
 	node.Image
 	program Program
 	present bool
 	pulls   int
 	refusal error
+	guard   node.Credential // what it takes to pull it
 	wait    <-chan struct{}
 }
 
@@ -65,7 +67,7 @@ type container struct {
 // NewEngine is an engine without images and pods.
 func NewEngine(now func() time.Time) *Engine {
 	return &Engine{
-		now: now, watchers: map[chan types.UID]bool{}, pods: map[types.UID]*pod{}, images: map[string]*image{},
+		now: now, watchers: map[chan types.UID]bool{}, pods: map[types.UID]*pod{}, images: map[string]*stock{},
 		broken: make(chan struct{}),
 	}
 }
@@ -74,7 +76,7 @@ func NewEngine(now func() time.Time) *Engine {
 func (e *Engine) Serve(ref string, p Program, present bool) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.images[ref] = &image{
+	e.images[ref] = &stock{
 		Image:   node.Image{ID: "sha256:" + ref, Digest: ref + "@sha256:" + ref, Size: 1000},
 		program: p, present: present,
 	}
@@ -92,9 +94,16 @@ func (e *Engine) Refuse(ref string, err error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.images[ref] == nil {
-		e.images[ref] = &image{}
+		e.images[ref] = &stock{}
 	}
 	e.images[ref].refusal = err
+}
+
+// Guard has pulls of an image take a credential.
+func (e *Engine) Guard(ref string, c node.Credential) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.images[ref].guard = c
 }
 
 // Delay has pulls of an image wait until a channel is closed.
@@ -141,6 +150,28 @@ func (e *Engine) Back(stopped bool) {
 		e.stopAll(p)
 		p.sandbox.Running = false
 		e.tell(uid)
+	}
+}
+
+// KillRun kills a run by its ID.
+func (e *Engine) KillRun(id string) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if uid, c := e.find(id); c != nil && c.Phase == node.PhaseRunning {
+		e.end(uid, c, 137, false)
+	}
+}
+
+// KillSandbox kills a sandbox with all that runs in it.
+func (e *Engine) KillSandbox(id string) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for uid, p := range e.pods {
+		if p.sandbox.ID == id {
+			e.stopAll(p)
+			p.sandbox.Running = false
+			e.tell(uid)
+		}
 	}
 }
 
@@ -334,14 +365,14 @@ func (r *Runtime) Image(ctx context.Context, ref string) (node.Image, bool, erro
 }
 
 // Pull implements node.Images.
-func (r *Runtime) Pull(ctx context.Context, ref string, _ []node.Credential) (node.Image, error) {
+func (r *Runtime) Pull(ctx context.Context, ref string, credentials []node.Credential) (node.Image, error) {
 	if err := r.enter(ctx); err != nil {
 		return node.Image{}, err
 	}
 	i := r.e.images[ref]
 	if i == nil {
 		r.e.mu.Unlock()
-		return node.Image{}, fmt.Errorf("%s: not found", ref)
+		return node.Image{}, &image.PullError{Class: image.NotFound, Err: fmt.Errorf("%s: not found", ref)}
 	}
 	i.pulls++
 	wait := i.wait
@@ -357,6 +388,9 @@ func (r *Runtime) Pull(ctx context.Context, ref string, _ []node.Credential) (no
 	defer r.e.mu.Unlock()
 	if i.refusal != nil {
 		return node.Image{}, i.refusal
+	}
+	if i.guard != (node.Credential{}) && !slices.Contains(credentials, i.guard) {
+		return node.Image{}, &image.PullError{Class: image.Denied, Err: fmt.Errorf("%s: unauthorized", ref)}
 	}
 	i.present = true
 	return i.Image, nil

@@ -227,8 +227,16 @@ func (k *Kubelet) endStray(ctx context.Context, s node.PodState) {
 	})
 }
 
-// end stops all containers of a pod and removes it.
+// end stops all containers of a pod and removes all of it.
 func (k *Kubelet) end(ctx context.Context, s node.PodState) error {
+	if err := k.stopAll(ctx, s); err != nil {
+		return err
+	}
+	return k.volumes.remove(s.Pod.UID)
+}
+
+// stopAll stops all containers of a pod with grace and removes it from the engine.
+func (k *Kubelet) stopAll(ctx context.Context, s node.PodState) error {
 	errs := make([]error, len(s.Containers))
 	var stopping sync.WaitGroup
 	for i, c := range s.Containers {
@@ -240,10 +248,7 @@ func (k *Kubelet) end(ctx context.Context, s node.PodState) error {
 	if err := errors.Join(errs...); err != nil {
 		return err
 	}
-	if err := k.Runtime.RemovePod(ctx, s.Pod.UID); err != nil {
-		return err
-	}
-	return k.volumes.remove(s.Pod.UID)
+	return k.Runtime.RemovePod(ctx, s.Pod.UID)
 }
 
 // sandbox is what a pod's sandbox is made of.

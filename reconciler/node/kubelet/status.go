@@ -104,7 +104,7 @@ func containerStatus(pod *corev1.Pod, m *memory, c *corev1.Container, init bool,
 		return s
 	}
 	s.RestartCount, s.ImageID, s.ContainerID = r.Attempt, orElse(r.Digest, r.Image), r.ID
-	before, _ := stored(pod, c.Name)
+	before := statusBefore(pod, c.Name)
 	if len(b.runs) > 1 {
 		s.LastTerminationState = terminated(&b.runs[len(b.runs)-2])
 	} else {
@@ -169,11 +169,12 @@ func terminated(r *node.ContainerState) corev1.ContainerState {
 	return corev1.ContainerState{Terminated: t}
 }
 
-func stored(pod *corev1.Pod, name string) (corev1.ContainerStatus, bool) {
-	if s, ok := node.StatusOf(pod.Status.ContainerStatuses, name); ok {
-		return s, true
+func statusBefore(pod *corev1.Pod, name string) corev1.ContainerStatus {
+	s, ok := node.StatusOf(pod.Status.ContainerStatuses, name)
+	if !ok {
+		s, _ = node.StatusOf(pod.Status.InitContainerStatuses, name)
 	}
-	return node.StatusOf(pod.Status.InitContainerStatuses, name)
+	return s
 }
 
 // conditions are those of the containers, but for a pod without a sandbox, or one that is over.

@@ -34,8 +34,8 @@ const OOM = 137
 //
 //	serve PORT      HTTP until SIGTERM: /ready is 200, or 503 while the file /state/unready is there; all else 200
 //	exit N          ends with N at once
-//	forever         waits for SIGTERM and ends with 0
-//	deaf            waits, and ignores SIGTERM
+//	forever         says so, waits for SIGTERM and ends with 0
+//	deaf            says so, waits, and ignores SIGTERM
 //	print WORDS…    a line, and ends
 //	lines N         N numbered lines, then waits for SIGTERM
 //	both            a line on either stream, and ends
@@ -72,7 +72,11 @@ var verbs = map[string]verb{
 		code, err := strconv.Atoi(strings.Join(args, ""))
 		return code, err
 	},
-	"forever": func(ctx context.Context, _ Process, _ []string) (int, error) { <-ctx.Done(); return 0, nil },
+	"forever": func(ctx context.Context, p Process, _ []string) (int, error) {
+		fmt.Fprintln(p.Stdout, "waiting")
+		<-ctx.Done()
+		return 0, nil
+	},
 	"deaf": func(ctx context.Context, p Process, _ []string) (int, error) {
 		fmt.Fprintln(p.Stdout, "deaf")
 		<-p.Killed

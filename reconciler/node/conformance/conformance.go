@@ -1,0 +1,149 @@
+package conformance
+
+import (
+	"context"
+	"fmt"
+	"sync/atomic"
+	"testing"
+
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/belay-dev/belay/reconciler/node"
+)
+
+// World is an engine with a registry, both made for one test.
+type World struct {
+	// Open is a driver over the engine, which may have several, as processes have that follow each other.
+	Open func(t *testing.T) node.Runtime
+	// App is present, and runs package program. Its entrypoint is /program.
+	App string
+	// Served can be pulled, and is not present. Guarded can be pulled with Credential alone. Missing is not there, and
+	// Down's registry does not answer.
+	Served, Guarded, Missing, Down string
+	Credential                     node.Credential
+	// Kill kills a run, KillSandbox a sandbox, by ID, as somebody at the machine might.
+	Kill, KillSandbox func(t *testing.T, id string)
+}
+
+// Run runs the suite.
+func Run(t *testing.T, world func(t *testing.T) World) {
+	for name, test := range map[string]func(b *bench){
+		"Sandbox": sandbox, "SandboxEnds": sandboxEnds, "Run": run, "Configuration": configuration, "Restarts": restarts,
+		"Stop": stop, "KilledFromOutside": killed, "MissingEntrypoint": missingEntrypoint, "OutOfMemory": outOfMemory,
+		"Logs": logs, "Exec": exec, "Attach": attach, "Dial": dial, "Images": images, "Adoption": adoption, "Watch": watch,
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := world(t)
+			b := &bench{T: t, World: w, Runtime: w.Open(t)}
+			test(b)
+		})
+	}
+}
+
+// bench is one test over one driver.
+type bench struct {
+	*testing.T
+	World
+	node.Runtime
+}
+
+var pods atomic.Int64
+
+// pod runs a pod, and removes it with the test.
+func (b *bench) pod() node.Sandbox {
+	b.Helper()
+	n := pods.Add(1)
+	p := node.Sandbox{
+		UID: types.UID(fmt.Sprintf("00000000-0000-4000-8000-%012x", n)), Namespace: "default", Name: fmt.Sprintf("conformance-%d", n),
+		Hostname: fmt.Sprintf("host-%d", n), Ports: []int32{80},
+		Origin: node.Origin{Instance: "conformance", Source: "https://git.example.com/shop.git", Deployment: "web", Images: []string{b.App}},
+	}
+	// What an earlier run left, when it was killed.
+	if err := b.RemovePod(b.Context(), p.UID); err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() {
+		if err := b.RemovePod(context.WithoutCancel(b.Context()), p.UID); err != nil {
+			b.Error(err)
+		}
+	})
+	if _, err := b.RunPod(b.Context(), p); err != nil {
+		b.Fatal(err)
+	}
+	return p
+}
+
+// container is the first run of one that does a verb.
+func (b *bench) container(p node.Sandbox, args ...string) node.Container {
+	b.Helper()
+	img, ok, err := b.Image(b.Context(), b.App)
+	if err != nil || !ok {
+		b.Fatalf("image %s is present: %v, %v", b.App, ok, err)
+	}
+	return node.Container{Pod: p.UID, Name: "c", Ref: b.App, Image: img.ID, Args: args}
+}
+
+// start starts a container and returns its ID.
+func (b *bench) start(c node.Container) string {
+	b.Helper()
+	id, err := b.Start(b.Context(), c)
+	if err != nil {
+		b.Fatal(err)
+	}
+	return id
+}
+
+// await waits until a pod is as wanted, and returns it.
+func (b *bench) await(uid types.UID, wanted func(node.PodState) bool) node.PodState {
+	b.Helper()
+	ctx, cancel := context.WithCancel(b.Context())
+	defer cancel()
+	hints := make(chan types.UID, 1)
+	ended := make(chan error, 1)
+	go func() {
+		ended <- b.Runtime.Watch(ctx, func(uid types.UID) {
+			select {
+			case hints <- uid:
+			case <-ctx.Done():
+			}
+		})
+	}()
+	defer func() {
+		cancel()
+		<-ended
+	}()
+	for {
+		state, _, err := b.Pod(b.Context(), uid)
+		if err != nil {
+			b.Fatal(err)
+		}
+		if wanted(state) {
+			return state
+		}
+		select {
+		case <-hints:
+		case <-tick(): // what happened before the watch began has no hint
+		case err := <-ended:
+			ended <- err
+			b.Fatalf("watch: %v", err)
+		case <-b.Context().Done():
+			b.Fatalf("pod is still %+v", state)
+		}
+	}
+}
+
+// over waits until a run has ended.
+func (b *bench) over(uid types.UID, id string) node.ContainerState {
+	b.Helper()
+	var out node.ContainerState
+	b.await(uid, func(s node.PodState) bool {
+		for _, c := range s.Containers {
+			if c.ID == id && c.Phase == node.PhaseExited {
+				out = c
+				return true
+			}
+		}
+		return false
+	})
+	return out
+}

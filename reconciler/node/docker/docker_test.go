@@ -1,0 +1,204 @@
+package docker_test
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/google/go-containerregistry/pkg/authn"
+	"github.com/google/go-containerregistry/pkg/name"
+	"github.com/google/go-containerregistry/pkg/registry"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
+	"github.com/moby/moby/client"
+
+	"github.com/belay-dev/belay/reconciler/node"
+	"github.com/belay-dev/belay/reconciler/node/conformance"
+	"github.com/belay-dev/belay/reconciler/node/docker"
+	"github.com/belay-dev/belay/reconciler/node/image"
+)
+
+// open is a driver over the engine that the tests are given; without one they are skipped.
+func open(t testing.TB) *docker.Runtime {
+	t.Helper()
+	r, err := docker.Open(t.Context())
+	if err != nil {
+		if os.Getenv("REQUIRE_DOCKER") == "1" {
+			t.Fatal(err)
+		}
+		t.Skip(err)
+	}
+	t.Cleanup(func() {
+		if err := r.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return r
+}
+
+// engine is a client beside the driver.
+func engine(t testing.TB) *client.Client {
+	t.Helper()
+	c, err := client.New(client.FromEnv)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := c.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return c
+}
+
+// program builds the suite's image once.
+var program = sync.OnceValues(func() (v1.Image, error) {
+	dir, err := os.MkdirTemp("", "belay-program-")
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = os.RemoveAll(dir) }() // a temporary directory
+	file := filepath.Join(dir, "program")
+	build := exec.Command("go", "build", "-trimpath", "-o", file, "github.com/belay-dev/belay/reconciler/node/conformance/image")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		return nil, fmt.Errorf("%w: %s", err, out)
+	}
+	data, err := os.ReadFile(file)
+	if err != nil {
+		return nil, err
+	}
+	return image.Single{Architecture: runtime.GOARCH, Name: "/program", Program: data}.Image()
+})
+
+// serve has a registry on this machine serve the program under a name, and has the engine forget it with the test.
+func serve(t testing.TB, repository string, credential node.Credential) (ref string) {
+	t.Helper()
+	handler := registry.New()
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		user, password, _ := r.BasicAuth()
+		if credential.Username != "" && (user != credential.Username || password != credential.Password) {
+			w.Header().Set("WWW-Authenticate", `Basic realm="registry"`)
+			http.Error(w, `{"errors":[{"code":"UNAUTHORIZED","message":"authentication required"}]}`, http.StatusUnauthorized)
+			return
+		}
+		handler.ServeHTTP(w, r)
+	}))
+	t.Cleanup(server.Close)
+	ref = strings.TrimPrefix(server.URL, "http://") + "/" + repository
+	tag, err := name.ParseReference(ref)
+	if err != nil {
+		t.Fatal(err)
+	}
+	img, err := program()
+	if err != nil {
+		t.Fatal(err)
+	}
+	auth := &authn.Basic{Username: credential.Username, Password: credential.Password}
+	if err := remote.Write(tag, img, remote.WithAuth(auth), remote.WithContext(t.Context())); err != nil {
+		t.Fatal(err)
+	}
+	forget(t, ref)
+	return ref
+}
+
+// forget has the engine forget an image with the test.
+func forget(t testing.TB, ref string) {
+	c := engine(t)
+	t.Cleanup(func() {
+		_, _ = c.ImageRemove(context.WithoutCancel(t.Context()), ref, client.ImageRemoveOptions{Force: true}) // it may not be there
+	})
+}
+
+// nowhere is an address on this machine where nothing listens.
+func nowhere(t testing.TB) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return l.Addr().String()
+}
+
+// present has the engine pull the program.
+func present(t testing.TB, r *docker.Runtime) (ref string) {
+	t.Helper()
+	ref = serve(t, "belay/app:1", node.Credential{})
+	if _, err := r.Pull(t.Context(), ref, nil); err != nil {
+		t.Fatal(err)
+	}
+	return ref
+}
+
+func TestConformance(t *testing.T) {
+	open(t)
+	conformance.Run(t, func(t *testing.T) conformance.World {
+		c := engine(t)
+		kill := func(t *testing.T, id string) {
+			if _, err := c.ContainerKill(t.Context(), id, client.ContainerKillOptions{Signal: "KILL"}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		key := node.Credential{Username: "belay", Password: "right"}
+		served := serve(t, "belay/served:1", node.Credential{})
+		return conformance.World{
+			Open: func(t *testing.T) node.Runtime { return open(t) },
+			App:  present(t, open(t)), Served: served, Guarded: serve(t, "belay/guarded:1", key), Credential: key,
+			Missing: strings.TrimSuffix(served, ":1") + ":2", Down: nowhere(t) + "/belay/app:1",
+			Kill: kill, KillSandbox: kill,
+		}
+	})
+}
+
+func TestCorruptLayer(t *testing.T) {
+	r := open(t)
+	handler := registry.New()
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
+		record := httptest.NewRecorder()
+		handler.ServeHTTP(record, q)
+		body := record.Body.Bytes()
+		if q.Method == http.MethodGet && strings.Contains(q.URL.Path, "/blobs/") && len(body) > 100_000 {
+			body[len(body)/2] ^= 0xff
+		}
+		for key, values := range record.Header() {
+			w.Header()[key] = values
+		}
+		w.WriteHeader(record.Code)
+		if _, err := w.Write(body); err != nil {
+			return // the engine has seen enough
+		}
+	}))
+	defer server.Close()
+	ref := strings.TrimPrefix(server.URL, "http://") + "/belay/corrupt:1"
+	tag, err := name.ParseReference(ref)
+	if err != nil {
+		t.Fatal(err)
+	}
+	img, err := program()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := remote.Write(tag, img, remote.WithContext(t.Context())); err != nil {
+		t.Fatal(err)
+	}
+	forget(t, ref)
+	_, err = r.Pull(t.Context(), ref, nil)
+	if err == nil {
+		t.Fatal("a layer that is not what its digest says was taken")
+	}
+	if _, ok, err := r.Image(t.Context(), ref); ok || err != nil {
+		t.Errorf("the image is present: %v, %v", ok, err)
+	}
+}

@@ -1,0 +1,197 @@
+package docker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/moby/moby/api/pkg/stdcopy"
+	"github.com/moby/moby/api/types/container"
+	"github.com/moby/moby/client"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/tools/remotecommand"
+
+	"github.com/belay-dev/belay/reconciler/node"
+)
+
+// Logs implements node.Streams.
+func (r *Runtime) Logs(ctx context.Context, id string, o node.LogOptions) (io.ReadCloser, error) {
+	found, err := r.c.ContainerInspect(ctx, id, client.ContainerInspectOptions{})
+	if err != nil {
+		return nil, err
+	}
+	options := client.ContainerLogsOptions{ShowStdout: true, ShowStderr: true, Follow: o.Follow, Timestamps: o.Timestamps}
+	if !o.Since.IsZero() {
+		options.Since = o.Since.UTC().Format(time.RFC3339Nano)
+	}
+	if o.Tail != nil {
+		options.Tail = strconv.FormatInt(*o.Tail, 10)
+	}
+	logs, err := r.c.ContainerLogs(ctx, id, options)
+	if err != nil || found.Container.Config.Tty {
+		return logs, err
+	}
+	reader, writer := io.Pipe()
+	l := &demultiplexed{PipeReader: reader, source: logs}
+	l.copying.Go(func() {
+		_, err := stdcopy.StdCopy(writer, writer, logs)
+		writer.CloseWithError(err) // nil is the end
+	})
+	return l, nil
+}
+
+// demultiplexed are both streams of a log as one.
+type demultiplexed struct {
+	*io.PipeReader
+	source  io.Closer
+	copying sync.WaitGroup
+}
+
+// Close ends the stream and waits for what copies it.
+func (d *demultiplexed) Close() error {
+	err := errors.Join(d.PipeReader.Close(), d.source.Close())
+	d.copying.Wait()
+	return err
+}
+
+// Exec implements node.Streams.
+func (r *Runtime) Exec(ctx context.Context, id string, command []string, o remotecommand.StreamOptions) (int, error) {
+	made, err := r.c.ExecCreate(ctx, id, client.ExecCreateOptions{
+		Cmd: command, TTY: o.Tty, AttachStdin: o.Stdin != nil, AttachStdout: true, AttachStderr: true,
+	})
+	if err != nil {
+		return 0, err
+	}
+	attached, err := r.c.ExecAttach(ctx, made.ID, client.ExecAttachOptions{TTY: o.Tty})
+	if err != nil {
+		return 0, err
+	}
+	err = pump(ctx, attached.HijackedResponse, o, o.Tty, func(ctx context.Context, size remotecommand.TerminalSize) error {
+		_, err := r.c.ExecResize(ctx, made.ID, client.ExecResizeOptions{Height: uint(size.Height), Width: uint(size.Width)})
+		return err
+	})
+	if err != nil {
+		return 0, err
+	}
+	return r.exit(ctx, made.ID)
+}
+
+// exit is the status of a command whose streams have ended. The engine notes it a moment later.
+func (r *Runtime) exit(ctx context.Context, exec string) (int, error) {
+	const between = 5 * time.Millisecond
+	for {
+		found, err := r.c.ExecInspect(ctx, exec, client.ExecInspectOptions{})
+		if err != nil || !found.Running {
+			return found.ExitCode, err
+		}
+		timer := time.NewTimer(between)
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			timer.Stop()
+			return 0, ctx.Err()
+		}
+	}
+}
+
+// Attach implements node.Streams.
+func (r *Runtime) Attach(ctx context.Context, id string, o remotecommand.StreamOptions) error {
+	found, err := r.c.ContainerInspect(ctx, id, client.ContainerInspectOptions{})
+	if err != nil {
+		return err
+	}
+	attached, err := r.c.ContainerAttach(ctx, id, client.ContainerAttachOptions{
+		Stream: true, Stdin: o.Stdin != nil, Stdout: true, Stderr: true,
+	})
+	if err != nil {
+		return err
+	}
+	return pump(ctx, attached.HijackedResponse, o, found.Container.Config.Tty, func(ctx context.Context, size remotecommand.TerminalSize) error {
+		_, err := r.c.ContainerResize(ctx, id, client.ContainerResizeOptions{Height: uint(size.Height), Width: uint(size.Width)})
+		return err
+	})
+}
+
+// pump carries the streams until the engine has no more to say, or ctx ends. Standard input that ends is closed over
+// there; input that is never read to its end does not keep it from returning.
+func pump(
+	ctx context.Context, h client.HijackedResponse, o remotecommand.StreamOptions, raw bool,
+	resize func(context.Context, remotecommand.TerminalSize) error,
+) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	var closing sync.WaitGroup
+	defer closing.Wait()
+	defer cancel()
+	closing.Go(func() {
+		<-ctx.Done()
+		h.Close()
+	})
+	if o.TerminalSizeQueue != nil && o.Tty {
+		go func() { // ends with the client's queue, which ends with the request
+			for size := o.TerminalSizeQueue.Next(); size != nil && ctx.Err() == nil; size = o.TerminalSizeQueue.Next() {
+				if resize(ctx, *size) != nil {
+					return // a size that is not right is better than no stream
+				}
+			}
+		}()
+	}
+	if o.Stdin != nil {
+		go func() { // ends with the client's stream, which ends with the request
+			if _, err := io.Copy(h.Conn, o.Stdin); err == nil {
+				_ = h.CloseWrite() // the other side may be gone
+			}
+		}()
+	}
+	out, errs := orDiscard(o.Stdout), orDiscard(o.Stderr)
+	var err error
+	if raw {
+		_, err = io.Copy(out, h.Reader)
+	} else {
+		_, err = stdcopy.StdCopy(out, errs, h.Reader)
+	}
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	return err
+}
+
+func orDiscard(w io.Writer) io.Writer {
+	if w == nil {
+		return io.Discard
+	}
+	return w
+}
+
+// Dial implements node.Streams: to the address that the engine says the pod's sandbox has.
+func (r *Runtime) Dial(ctx context.Context, uid types.UID, port int32) (net.Conn, error) {
+	ip, err := r.podAddress(ctx, uid)
+	if err != nil {
+		return nil, err
+	}
+	var d net.Dialer
+	return d.DialContext(ctx, "tcp", net.JoinHostPort(ip, strconv.Itoa(int(port))))
+}
+
+func (r *Runtime) podAddress(ctx context.Context, uid types.UID) (string, error) {
+	all, err := r.summaries(ctx, uid)
+	if err != nil {
+		return "", err
+	}
+	for _, s := range all {
+		if s.Labels[labelRecord] == "" || s.State != container.StateRunning {
+			continue
+		}
+		ip, err := r.address(ctx, s.ID)
+		if err == nil && ip == "" {
+			ip = "127.0.0.1"
+		}
+		return ip, err
+	}
+	return "", fmt.Errorf("pod %s does not run", uid)
+}
