@@ -24,8 +24,10 @@ type Engine interface {
 
 // Repository is what the loop needs of a source's Git repository. Hashes are full and hexadecimal.
 type Repository interface {
-	// Poll looks once and returns the head of the branch.
+	// Poll looks now and returns the head of the branch.
 	Poll(ctx context.Context) (head string, err error)
+	// Polled is what the newest look found, by whomever it was asked for.
+	Polled() (head string, err error)
 	// Steps lists what leads from one head to another, oldest first; from is empty for the first sync.
 	Steps(ctx context.Context, from, to string) ([]Step, error)
 	// Before lists a commit and at most n before it along first parents, newest first.

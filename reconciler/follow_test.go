@@ -8,6 +8,8 @@ import (
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"golang.org/x/tools/txtar"
 
@@ -122,8 +124,8 @@ func TestFollowOtherSources(t *testing.T) {
 	})
 }
 
-// An app that is taken out of a source keeps running, although the source is rendered without it.
-func TestFollowWithoutAnApp(t *testing.T) {
+// An app that is added to a source begins at the commit that is known already; one that is taken out keeps running.
+func TestFollowOtherApps(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, deployments(map[string]string{"c1": "web:1", "c2": "web:2"}, "a/web", "b/web"))
@@ -138,6 +140,22 @@ func TestFollowWithoutAnApp(t *testing.T) {
 		w.do("restart")
 		w.sync("shop")
 		before := w.version("b")
+
+		if _, err := w.store.Commit(state.Create(&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "other"}})); err != nil {
+			t.Fatal(err)
+		}
+		w.apps = append(w.apps, manifests.App{Source: "shop", Name: "c", Path: "b", Namespace: "other"})
+		w.follow(10, w.source())
+		w.sync("shop")
+		if rows := w.store.Rows("other", "b"); len(rows) != 1 || rows[0].Outcome != ledger.Complete || rows[0].ChangeCause != "one" {
+			t.Errorf("an app that was added at a commit known already: %+v", rows)
+		}
+		w.sync("shop")
+		w.follow(10, w.source())
+		w.sync("shop")
+		if rows := w.store.Rows("other", "b"); len(rows) != 1 || len(w.store.Rows("default", "a")) != 1 {
+			t.Errorf("rows without a commit: %+v", rows)
+		}
 
 		w.apps = w.apps[:1]
 		w.follow(10, w.source())

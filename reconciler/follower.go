@@ -157,19 +157,9 @@ func (l *Loop) sourceError(f *follower, err error) {
 // take brings the cache to the head, records the steps that led there, and returns the keys to plan. A suspended
 // source's cache stays at its cursor.
 func (l *Loop) take(ctx context.Context, f *follower) ([]engine.Key, error) {
-	var keys []engine.Key
-	if !f.based && f.cursor.Commit != "" {
-		if err := l.base(ctx, f); err != nil {
-			return nil, err
-		}
-		keys = l.allKeys(f)
-		for _, k := range keys {
-			l.noteShared(k)
-		}
-	}
-	f.based = true
-	if f.cursor.Suspended || f.head == f.cursor.Commit {
-		return keys, nil
+	keys, err := l.begun(ctx, f)
+	if err != nil || f.cursor.Suspended || f.head == f.cursor.Commit {
+		return keys, err
 	}
 	steps, err := f.Repository.Steps(ctx, f.cursor.Commit, f.head)
 	if err != nil {
@@ -197,6 +187,30 @@ func (l *Loop) take(ctx context.Context, f *follower) ([]engine.Key, error) {
 	keys = append(keys, released...)
 	l.o.Log.Info().Str("source", f.Name).Str("commit", short(f.cursor.Commit)).Int("steps", len(steps)).
 		Int("changed", len(keys)).Msg("synced")
+	return keys, nil
+}
+
+// begun brings the cache to the cursor, where it is not yet, and returns all that is to be planned then.
+func (l *Loop) begun(ctx context.Context, f *follower) ([]engine.Key, error) {
+	if f.based || f.cursor.Commit == "" {
+		f.based = true
+		return nil, nil
+	}
+	if err := l.base(ctx, f); err != nil {
+		return nil, err
+	}
+	keys := l.allKeys(f)
+	for _, k := range keys {
+		l.noteShared(k)
+	}
+	if !f.cursor.Suspended {
+		more, err := l.added(ctx, f)
+		if err != nil {
+			return nil, err
+		}
+		keys = append(keys, more...)
+	}
+	f.based = true
 	return keys, nil
 }
 

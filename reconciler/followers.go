@@ -65,14 +65,15 @@ func (l *Loop) begin(ctx context.Context, f *follower) {
 	})
 }
 
-// polls looks at one source whenever its trigger fires, until ctx ends.
+// polls takes what every look at one source found, until ctx ends.
 func (l *Loop) polls(ctx context.Context, f *follower) {
+	polled := func(context.Context) (string, error) { return f.Repository.Polled() }
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-f.Trigger.C():
-			_ = l.look(ctx, f, SyncOptions{}) // remembered and logged by polled
+			_ = l.taken(ctx, f, polled, SyncOptions{}) // remembered and logged by polled
 		}
 	}
 }

@@ -15,12 +15,10 @@ import (
 	"github.com/belay-dev/belay/state"
 )
 
-// Trigger says when to look at a source.
+// Trigger says when a source was looked at.
 type Trigger interface {
-	// C receives a value when it is time to look.
+	// C receives a value when a look at the source has ended: Polled tells how.
 	C() <-chan struct{}
-	// Done tells how a look ended; the next one is due some time later.
-	Done(error)
 	// NextAt is when the next look is due; zero: unknown.
 	NextAt() time.Time
 }
@@ -57,7 +55,8 @@ type Options struct {
 	Recorder    Recorder // nil: no Events are recorded
 }
 
-// Loop is the sync loop: one goroutine that records and plans for all sources, and one for each source that polls.
+// Loop is the sync loop: one goroutine that records and plans for all sources, and for each source one that takes what
+// was looked at, and one that imports its past.
 type Loop struct {
 	o       Options
 	inbox   chan func(context.Context)
@@ -150,14 +149,19 @@ func (l *Loop) do(ctx context.Context, f func(context.Context)) error {
 	}
 }
 
-// look polls a source and takes what is new: the poll on the caller's goroutine, the rest on the loop's. One look
-// at a source at a time.
+// look polls a source and takes what is new.
 func (l *Loop) look(ctx context.Context, f *follower, o SyncOptions) error {
+	return l.taken(ctx, f, f.Repository.Poll, o)
+}
+
+// taken takes what a poll found: the poll on the caller's goroutine, the rest on the loop's. One of them for a source at
+// a time.
+func (l *Loop) taken(ctx context.Context, f *follower, poll func(context.Context) (string, error), o SyncOptions) error {
 	if err := f.alone(ctx); err != nil {
 		return err
 	}
 	defer f.release()
-	head, err := f.Repository.Poll(ctx)
+	head, err := poll(ctx)
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
@@ -166,7 +170,6 @@ func (l *Loop) look(ctx context.Context, f *follower, o SyncOptions) error {
 	if doErr := l.do(ctx, func(ctx context.Context) { syncErr = l.polled(ctx, f, head, err, o) }); doErr != nil {
 		return doErr
 	}
-	f.Trigger.Done(err)
 	return syncErr
 }
 

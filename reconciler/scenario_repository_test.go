@@ -30,6 +30,8 @@ func (r *fakeRepository) Poll(context.Context) (string, error) {
 	return r.steps[len(r.steps)-1].Hash, nil
 }
 
+func (r *fakeRepository) Polled() (string, error) { return r.Poll(context.Background()) }
+
 // Steps are those after the last time that the branch was at from. The first sync is one step.
 func (r *fakeRepository) Steps(_ context.Context, from, _ string) ([]reconciler.Step, error) {
 	if from == "" {
@@ -68,7 +70,6 @@ func (r *fakeRepository) Tree(commit string) (manifests.Tree, error) {
 type never struct{}
 
 func (never) C() <-chan struct{} { return nil }
-func (never) Done(error)         {}
 func (never) NextAt() time.Time  { return time.Time{} }
 
 // configs prints what the templates of a Deployment's rows name, and what that held.

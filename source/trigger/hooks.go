@@ -39,37 +39,68 @@ type HookSource struct {
 // HooksConfig is what webhooks are served with.
 type HooksConfig struct {
 	// Secret is what senders sign with. It is asked for at each request; an empty one lets nobody in.
-	Secret  func() (string, error)
-	Sources []HookSource
-	Now     func() time.Time
-	Log     zerolog.Logger
+	Secret func() (string, error)
+	Now    func() time.Time
+	Log    zerolog.Logger
 }
 
 // Hooks serves /hooks and /hooks/SOURCE. A request that is signed as GitHub, GitLab, Gitea, Forgejo, Gogs, Bitbucket or a
 // sender of X-Signature does it makes it time to look at a source; nothing that it says is trusted any further.
 type Hooks struct {
 	cfg     HooksConfig
-	expects map[string]chan string // source → the commit that was announced last
+	changed chan struct{} // full when other sources were given
 
-	mu     sync.Mutex // guards all below
-	reads  map[string]int
-	total  int
-	tokens float64
-	at     time.Time
-	seen   map[[32]byte]time.Time
-	order  [][32]byte
+	mu      sync.Mutex // guards all below
+	sources []HookSource
+	expects map[string]chan string // source → the commit that was announced last
+	reads   map[string]int
+	total   int
+	tokens  float64
+	at      time.Time
+	seen    map[[32]byte]time.Time
+	order   [][32]byte
 }
 
 // NewHooks makes the handler; Run must run beside it.
 func NewHooks(cfg HooksConfig) *Hooks {
 	h := &Hooks{
-		cfg: cfg, expects: map[string]chan string{}, reads: map[string]int{}, tokens: acceptedBurst, at: cfg.Now(),
-		seen: map[[32]byte]time.Time{},
-	}
-	for _, s := range cfg.Sources {
-		h.expects[s.Name] = make(chan string, 1)
+		cfg: cfg, changed: make(chan struct{}, 1), expects: map[string]chan string{}, reads: map[string]int{}, tokens: acceptedBurst,
+		at: cfg.Now(), seen: map[[32]byte]time.Time{},
 	}
 	return h
+}
+
+// Follow says which sources there are from now on.
+func (h *Hooks) Follow(sources []HookSource) {
+	h.mu.Lock()
+	h.sources = slices.Clone(sources)
+	for _, s := range sources {
+		if h.expects[s.Name] == nil {
+			h.expects[s.Name] = make(chan string, 1)
+		}
+	}
+	h.mu.Unlock()
+	select {
+	case h.changed <- struct{}{}:
+	default:
+	}
+}
+
+// followed lists the sources that there are.
+func (h *Hooks) followed() []HookSource {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.sources
+}
+
+// source finds one of them.
+func (h *Hooks) source(name string) (HookSource, bool) {
+	all := h.followed()
+	i := slices.IndexFunc(all, func(s HookSource) bool { return s.Name == name })
+	if i < 0 {
+		return HookSource{}, false
+	}
+	return all[i], true
 }
 
 // refusal is an answer other than 202.
@@ -221,7 +252,7 @@ func (h *Hooks) replayed(name string, body []byte) bool {
 // look makes it time to look at the sources that a push is about.
 func (h *Hooks) look(from host, name string, p push) (string, error) {
 	var looks, others []string
-	for _, s := range h.cfg.Sources {
+	for _, s := range h.followed() {
 		if s.Name != name && (name != "" || !slices.ContainsFunc(p.addresses, func(a string) bool { return address(a) == address(s.URL) })) {
 			continue
 		}
@@ -264,21 +295,50 @@ func (h *Hooks) expect(name, commit string) {
 func (h *Hooks) Run(ctx context.Context) {
 	var wg sync.WaitGroup
 	defer wg.Wait()
-	for _, s := range h.cfg.Sources {
-		wg.Go(func() {
-			for {
-				select {
-				case <-ctx.Done():
-					return
-				case commit := <-h.expects[s.Name]:
-					h.await(ctx, s, commit)
-				}
+	running := map[string]context.CancelFunc{}
+	defer func() {
+		for _, stop := range running {
+			stop()
+		}
+	}()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-h.changed:
+		}
+		for name, stop := range running {
+			if _, ok := h.source(name); !ok {
+				stop()
+				delete(running, name)
 			}
-		})
+		}
+		for _, s := range h.followed() {
+			if running[s.Name] == nil {
+				ctx, stop := context.WithCancel(ctx)
+				running[s.Name] = stop
+				wg.Go(func() { h.wait(ctx, s.Name) })
+			}
+		}
 	}
 }
 
-func (h *Hooks) await(ctx context.Context, s HookSource, commit string) {
+// wait waits for the commits that are announced for one source.
+func (h *Hooks) wait(ctx context.Context, name string) {
+	h.mu.Lock()
+	announced := h.expects[name]
+	h.mu.Unlock()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case commit := <-announced:
+			h.await(ctx, name, commit, announced)
+		}
+	}
+}
+
+func (h *Hooks) await(ctx context.Context, name, commit string, announced <-chan string) {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	<-timer.C
@@ -288,16 +348,17 @@ func (h *Hooks) await(ctx context.Context, s HookSource, commit string) {
 		select {
 		case <-ctx.Done():
 			return
-		case newer := <-h.expects[s.Name]:
+		case newer := <-announced:
 			commit, waited, wait = newer, 0, 250*time.Millisecond
 			continue
 		case <-timer.C:
 		}
-		if s.Has(commit) {
+		s, ok := h.source(name)
+		if !ok || s.Has(commit) {
 			return
 		}
 		waited += wait
 		s.Look()
 	}
-	h.cfg.Log.Warn().Str("source", s.Name).Str("commit", commit).Stringer("waited", commitPatience).Msg("a commit that was announced cannot be seen")
+	h.cfg.Log.Warn().Str("source", name).Str("commit", commit).Stringer("waited", commitPatience).Msg("a commit that was announced cannot be seen")
 }

@@ -37,11 +37,11 @@ func newHooked() *hooked {
 	h.secret.Store(hookSecret)
 	h.Hooks = NewHooks(HooksConfig{
 		Secret: func() (string, error) { return h.secret.Load().(string), nil },
-		Sources: []HookSource{
-			{"shop", "https://git.example.com/team/shop.git", "main", func() { h.shop.Add(1) }, func(string) bool { return h.has.Load() }},
-			{"infra", "git@git.example.com:team/infra.git", "release/1", func() { h.infra.Add(1) }, func(string) bool { return h.has.Load() }},
-		},
-		Now: time.Now, Log: zerolog.Nop(),
+		Now:    time.Now, Log: zerolog.Nop(),
+	})
+	h.Follow([]HookSource{
+		{"shop", "https://git.example.com/team/shop.git", "main", func() { h.shop.Add(1) }, func(string) bool { return h.has.Load() }},
+		{"infra", "git@git.example.com:team/infra.git", "release/1", func() { h.infra.Add(1) }, func(string) bool { return h.has.Load() }},
 	})
 	return h
 }

@@ -72,7 +72,7 @@ func TestScheduleInsteadOfInterval(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		tr := start(t, Config{Schedule: &s})
+		tr := start(t, Config{Schedules: []Schedule{s}})
 		synctest.Wait()
 		if !due(tr) {
 			t.Fatal("no first signal")

@@ -12,10 +12,10 @@ const DefaultJitter = 0.1
 
 // Config says how often to look.
 type Config struct {
-	// Interval is the time from the end of one look to the next; it must be positive unless there is a Schedule.
+	// Interval is the time from the end of one look to the next; zero: by Schedules alone. One of the two must be given.
 	Interval time.Duration
-	// Schedule, when not nil, says when to look instead of Interval, without jitter.
-	Schedule *Schedule
+	// Schedules say when to look besides, without jitter.
+	Schedules []Schedule
 	// Jitter is the share of the interval, from 0 to 1, by which each wait may be shorter or longer. Zero takes
 	// DefaultJitter; a negative value means none.
 	Jitter float64
@@ -25,11 +25,11 @@ type Config struct {
 
 // Trigger sends on C when it is time to look. Safe for concurrent use.
 type Trigger struct {
-	cfg  Config
 	look chan struct{}
 	set  chan struct{}
 
-	mu   sync.Mutex
+	mu   sync.Mutex // guards all below
+	cfg  Config
 	next time.Time
 }
 
@@ -61,14 +61,30 @@ func (t *Trigger) Kick() {
 	}
 }
 
+// Pace changes how often to look. It counts from the end of the next look on.
+func (t *Trigger) Pace(interval time.Duration, schedules []Schedule) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.cfg.Interval, t.cfg.Schedules = interval, schedules
+}
+
 // Done tells that a look has ended: the next one is due an interval later, give or take the jitter, or at the next moment
-// of the schedule.
+// of a schedule, whichever comes first.
 func (t *Trigger) Done() {
-	if t.cfg.Schedule != nil {
-		t.DoneUntil(t.cfg.Schedule.Next(t.cfg.Now()))
-		return
+	t.mu.Lock()
+	cfg := t.cfg
+	t.mu.Unlock()
+	now := cfg.Now()
+	var next time.Time
+	if cfg.Interval > 0 {
+		next = now.Add(Jittered(cfg.Interval, cfg.Jitter, rand.Float64()))
 	}
-	t.DoneUntil(t.cfg.Now().Add(Jittered(t.cfg.Interval, t.cfg.Jitter, rand.Float64())))
+	for _, s := range cfg.Schedules {
+		if at := s.Next(now); next.IsZero() || !at.IsZero() && at.Before(next) {
+			next = at
+		}
+	}
+	t.DoneUntil(next)
 }
 
 // DoneUntil tells that a look has ended and sets when the next one is due, for a remote that has to be left alone. The

@@ -30,15 +30,21 @@ type WatchConfig struct {
 	// Moved is called whenever the branch is not where it was, and once at the start; it must not block.
 	Moved func()
 	Log   zerolog.Logger
+
+	open    func() (*fsnotify.Watcher, error) // set by tests
+	recheck time.Duration
 }
 
 // Watch reports moves of a branch within milliseconds until ctx ends. It may miss some, where the file system does not
 // tell or the system has no watches left, and never replaces the interval. Only directories are watched, and only those
 // that can hold the branch; that files are written there for any other reason is not reported.
 func Watch(ctx context.Context, cfg WatchConfig) {
+	if cfg.open == nil {
+		cfg.open, cfg.recheck = fsnotify.NewWatcher, recheckTime
+	}
 	w := watch{cfg: cfg, at: "unknown"}
 	defer w.disarm()
-	recheck := time.NewTicker(recheckTime)
+	recheck := time.NewTicker(cfg.recheck)
 	defer recheck.Stop()
 	settled := time.NewTimer(0)
 	defer settled.Stop()
@@ -128,7 +134,7 @@ func (w *watch) arm() {
 		return // whoever looks says what is wrong
 	}
 	w.root = dir
-	w.fs, err = fsnotify.NewWatcher()
+	w.fs, err = w.cfg.open()
 	if err != nil {
 		w.fs = nil
 		w.fault(err)

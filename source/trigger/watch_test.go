@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/fsnotify/fsnotify"
 	"github.com/rs/zerolog"
 
 	"github.com/belay-dev/belay/source"
@@ -157,6 +158,51 @@ func TestWatchSeesCommitsOfAWorkingTree(t *testing.T) {
 	w.watch(filepath.Join(w.clone, "more"), "side")
 	w.git(filepath.Join(w.clone, "more"), "commit", "-q", "--allow-empty", "-m", "more")
 	w.reported("a commit in an added working tree")
+}
+
+// When the system says that it lost events, the branch is looked at, and what is watched goes on being watched.
+func TestWatchOverflow(t *testing.T) {
+	t.Parallel()
+	w := watchBranch(t, "main")
+	opened := make(chan *fsnotify.Watcher, 1)
+	done := make(chan struct{})
+	moved := make(chan struct{}, 100)
+	ctx := t.Context()
+	go func() {
+		defer close(done)
+		Watch(ctx, WatchConfig{
+			Dir:    func() (string, error) { dir, _, err := source.LocalDir(w.bare); return dir, err },
+			Branch: "main", Moved: func() { moved <- struct{}{} }, Log: zerolog.Nop(), recheck: time.Hour,
+			open: func() (*fsnotify.Watcher, error) {
+				fs, err := fsnotify.NewWatcher()
+				opened <- fs
+				return fs, err
+			},
+		})
+	}()
+	t.Cleanup(func() { <-done })
+	fs := <-opened
+	<-moved // the start
+	dirs := fs.WatchList()
+	for _, dir := range dirs { // from now on no event comes
+		if err := fs.Remove(dir); err != nil {
+			t.Fatal(err)
+		}
+	}
+	w.push("main")
+	w.reported("a push, to the watch that hears of it")
+	if len(moved) != 0 {
+		t.Fatal("a push was reported although no event came")
+	}
+	for _, dir := range dirs {
+		if err := fs.Add(dir); err != nil {
+			t.Fatal(err)
+		}
+	}
+	fs.Errors <- fsnotify.ErrEventOverflow
+	<-moved
+	w.push("main")
+	<-moved
 }
 
 // A storm of pushes is reported as a few moves, and the last one is among them.

@@ -37,9 +37,9 @@ var healthPaths = []string{"/healthz", "/livez", "/readyz"}
 // who tells a request's user by its token.
 type who struct{ bearer authenticator.Request }
 
-func newWho(tokens []token) who {
+func newWho(tokens func() []token) who {
 	return who{bearertoken.New(authenticator.TokenFunc(func(_ context.Context, shown string) (*authenticator.Response, bool, error) {
-		for _, t := range tokens {
+		for _, t := range tokens() {
 			if t.is(shown) {
 				return &authenticator.Response{User: t.user()}, true, nil
 			}

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -56,7 +57,12 @@ type Server struct {
 	backend    *backend
 	generic    *genericapiserver.GenericAPIServer
 	kubeconfig string
-	ready      chan struct{}
+	// tokens are those in force; address and certificate are what the kubeconfig names beside them.
+	tokens      atomic.Pointer[[]token]
+	tokensFile  string
+	address     net.Addr
+	certificate []byte
+	ready       chan struct{}
 	// connections are all that are open.
 	connections *connections
 }
@@ -72,11 +78,13 @@ func New(o Options) (*Server, error) {
 		ready: make(chan struct{}), connections: newConnections(o.Listener),
 	}
 	o.Listener = s.connections
-	tokens, err := openTokens(filepath.Join(o.Dir, "tokens"))
+	s.address, s.tokensFile = o.Listener.Addr(), filepath.Join(o.Dir, "tokens")
+	tokens, err := openTokens(s.tokensFile)
 	if err != nil {
 		return nil, err
 	}
-	config, err := configure(o, tokens, s.backend)
+	s.tokens.Store(&tokens)
+	config, err := configure(o, func() []token { return *s.tokens.Load() }, s.backend)
 	if err != nil {
 		return nil, fmt.Errorf("kubernetes api: %w", err)
 	}
@@ -89,11 +97,22 @@ func New(o Options) (*Server, error) {
 	for path, handler := range o.Paths {
 		s.generic.Handler.NonGoRestfulMux.UnlistedHandlePrefix(path, handler)
 	}
-	certificate, _ := config.SecureServing.Cert.CurrentCertKeyContent()
-	if err := writeKubeconfig(s.kubeconfig, o.Listener.Addr(), certificate, tokens); err != nil {
+	s.certificate, _ = config.SecureServing.Cert.CurrentCertKeyContent()
+	if err := writeKubeconfig(s.kubeconfig, s.address, s.certificate, tokens); err != nil {
 		return nil, err
 	}
 	return s, nil
+}
+
+// ReadTokens reads the tokens again: who has none of them any more is refused from the next request on. When that
+// fails, those before stay in force. One call at a time.
+func (s *Server) ReadTokens() error {
+	tokens, err := readTokens(s.tokensFile)
+	if err != nil {
+		return err
+	}
+	s.tokens.Store(&tokens)
+	return writeKubeconfig(s.kubeconfig, s.address, s.certificate, tokens)
 }
 
 // Kubeconfig is the file with which kubectl finds the server.
@@ -173,7 +192,7 @@ func (a *answer) Write(p []byte) (int, error) {
 }
 
 // configure sets what the library leaves open or sets otherwise than we want it.
-func configure(o Options, tokens []token, b *backend) (*genericapiserver.Config, error) {
+func configure(o Options, tokens func() []token, b *backend) (*genericapiserver.Config, error) {
 	config := genericapiserver.NewConfig(legacyscheme.Codecs)
 	config.EffectiveVersion = released{compatibility.DefaultBuildEffectiveVersion()}
 	config.EnableProfiling = false

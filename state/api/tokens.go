@@ -38,13 +38,12 @@ func (t token) user() user.Info {
 }
 
 const tokensHead = `# Who may use the Kubernetes API: role (view, rollback or edit), name, token, and, where the token is not for all of
-# them, namespaces with commas between. Read at start.
+# them, namespaces with commas between. Read again when it changes.
 `
 
-// openTokens reads the tokens file, or makes one with a token of each role. Nobody else may read it.
+// openTokens reads the tokens file, or makes one with a token of each role.
 func openTokens(name string) ([]token, error) {
-	info, err := os.Stat(name)
-	if errors.Is(err, fs.ErrNotExist) {
+	if _, err := os.Stat(name); errors.Is(err, fs.ErrNotExist) {
 		var text strings.Builder
 		text.WriteString(tokensHead)
 		for _, role := range roles {
@@ -53,8 +52,13 @@ func openTokens(name string) ([]token, error) {
 		if err := writePrivate(name, []byte(text.String())); err != nil {
 			return nil, fmt.Errorf("make tokens: %w", err)
 		}
-		info, err = os.Stat(name)
 	}
+	return readTokens(name)
+}
+
+// readTokens reads the tokens file. Nobody else may read it.
+func readTokens(name string) ([]token, error) {
+	info, err := os.Stat(name)
 	if err != nil {
 		return nil, fmt.Errorf("read tokens: %w", err)
 	}

@@ -4,18 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
-	"path/filepath"
 	"sync"
 	"time"
 
 	"github.com/rs/zerolog"
-	corev1 "k8s.io/api/core/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
-	"github.com/belay-dev/belay/manifests"
-	"github.com/belay-dev/belay/reconciler"
 	"github.com/belay-dev/belay/reconciler/controller"
 	"github.com/belay-dev/belay/reconciler/embedded"
 	"github.com/belay-dev/belay/reconciler/event"
@@ -24,7 +17,6 @@ import (
 	"github.com/belay-dev/belay/reconciler/replicaset"
 	"github.com/belay-dev/belay/reconciler/rollout"
 	"github.com/belay-dev/belay/source"
-	"github.com/belay-dev/belay/source/trigger"
 	"github.com/belay-dev/belay/state"
 )
 
@@ -42,6 +34,9 @@ type App struct {
 	// Progress, when set before Run, is told how a fetch over the network goes on: the source and a few words. It is
 	// called often and must not block.
 	Progress func(source, text string)
+
+	// Reload, when set before Run, says where the configuration comes from when it changes.
+	Reload Reload
 
 	// Seams may be set before Run, by tests.
 	Seams Seams
@@ -71,7 +66,7 @@ func (a *App) Run(ctx context.Context) (err error) {
 		return withHint(err)
 	}
 	defer func() { err = errors.Join(err, store.Close()) }()
-	if err := a.namespaces(store); err != nil {
+	if err := namespaces(store, a.config); err != nil {
 		return err
 	}
 	pods, streams, err := a.runner(store)
@@ -127,31 +122,13 @@ func (a *App) start(start func(string, func(context.Context) error), parts parts
 		return nil
 	})
 	start("comparison", func(ctx context.Context) error { return parts.found.compare(ctx, store, parts.loop) })
-	for _, t := range parts.triggers {
-		start("trigger", func(ctx context.Context) error { t.Run(ctx); return nil })
-	}
-	for _, w := range parts.watches {
-		start("watch", func(ctx context.Context) error { trigger.Watch(ctx, w); return nil })
-	}
-	if parts.hooks = a.hooks(parts); parts.hooks != nil {
+	start("sources", parts.run)
+	if parts.hooks != nil {
 		start("webhooks", func(ctx context.Context) error { parts.hooks.Run(ctx); return nil })
 	}
 	start("sync loop", parts.loop.Run)
 	start("copy", func(ctx context.Context) error { return a.keepCopy(ctx, store) })
 	start("control", func(ctx context.Context) error { return a.serve(ctx, ls, parts, store) })
-}
-
-// namespaces makes the namespaces that apps put their objects into.
-func (a *App) namespaces(store *state.Store) error {
-	for _, s := range a.config.Sources {
-		for _, app := range s.Apps {
-			_, err := store.Commit(state.Create(&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: app.Namespace}}))
-			if err != nil && !apierrors.IsAlreadyExists(err) {
-				return fmt.Errorf("make namespace %s: %w", app.Namespace, err)
-			}
-		}
-	}
-	return nil
 }
 
 // controllers are the ones that run what the engine applied.
@@ -165,130 +142,18 @@ func (a *App) controllers(store *state.Store, pods node.PodRunner) []controller.
 	}
 }
 
-// parts is what wire makes.
+// parts is what a service works with.
 type parts struct {
-	hooks        *trigger.Hooks // nil: none are configured
-	loop         *reconciler.Loop
-	engine       *embedded.Engine
-	found        *found
-	streams      node.Streamer // nil: nothing reaches into pods
-	repositories []*repository
-	mirrors      map[string]*mirror // by source
-	triggers     []*trigger.Trigger
-	watches      []trigger.WatchConfig // of the branches that are on this machine
-	sources      []string
-}
-
-func (p parts) close() error {
-	var err error
-	for _, r := range p.repositories {
-		err = errors.Join(err, r.close())
-	}
-	for _, m := range p.mirrors {
-		m.close() // the same one again for several sources does nothing
-	}
-	return err
+	*following
+	engine  *embedded.Engine
+	found   *found
+	streams node.Streamer // nil: nothing reaches into pods
 }
 
 // wire makes the sync loop and what it works with.
 func (a *App) wire(store *state.Store) parts {
-	p := parts{engine: embedded.New(store), mirrors: map[string]*mirror{}}
-	o := reconciler.Options{
-		Store: store, Engine: p.engine, MaxRollouts: a.config.MaxRollouts, Now: a.now, Log: a.log, Recorder: event.NewRecorder(store, "belay", a.now),
-	}
-	shared := map[branchID]*mirror{}
-	for _, s := range a.config.Sources {
-		m := a.mirror(shared, s)
-		r := &repository{mirror: m}
-		t := a.trigger(s)
-		if _, local, _ := source.LocalDir(s.URL); local {
-			p.watches = append(p.watches, trigger.WatchConfig{
-				Dir:    func() (string, error) { dir, _, err := source.LocalDir(s.URL); return dir, err },
-				Branch: s.Branch, Moved: t.Kick, Log: a.log.With().Str("source", s.Name).Logger(),
-			})
-		}
-		src := reconciler.Source{
-			Name: s.Name, URL: s.URL, Branch: s.Branch, Repository: r, Windows: windowsOf(s.Windows), Import: s.Import,
-			Trigger: &ticker{Trigger: t, interval: s.Interval, now: a.now, log: a.log.With().Str("source", s.Name).Logger()},
-		}
-		var apps []manifests.App
-		for _, app := range s.Apps {
-			apps = append(apps, manifests.App{Source: s.Name, Name: app.Name, Path: app.Path, Namespace: app.Namespace})
-			src.Apps = append(src.Apps, reconciler.App{Name: app.Name, Path: app.Path, Prune: app.Prune, Windows: windowsOf(app.Windows)})
-		}
-		src.Cache = manifests.NewCache(apps, manifests.Options{Blobs: newBlobs(filepath.Join(a.dir, "cache"))})
-		o.Sources = append(o.Sources, src)
-		p.repositories, p.triggers, p.sources = append(p.repositories, r), append(p.triggers, t), append(p.sources, s.Name)
-		p.mirrors[s.Name] = m
-	}
-	p.loop = reconciler.New(o)
-	return p
-}
-
-// trigger makes the trigger of a source; its schedule is valid.
-func (a *App) trigger(s SourceConfig) *trigger.Trigger {
-	c := trigger.Config{Interval: s.Interval, Now: a.now}
-	if at, err := trigger.ParseSchedule(s.Schedule); err == nil {
-		c.Schedule = &at
-	}
-	return trigger.New(c)
-}
-
-// branchID tells one branch of one repository, reached one way, from another.
-type branchID struct {
-	url, branch string
-	auth        Auth
-}
-
-// mirror finds the mirror of a source's branch among those made already, or makes it, named after the source.
-func (a *App) mirror(shared map[branchID]*mirror, s SourceConfig) *mirror {
-	key := branchID{s.URL, s.Branch, s.Auth}
-	if m := shared[key]; m != nil {
-		return m
-	}
-	m := &mirror{log: a.log}
-	m.config = source.Config{
-		Name: s.Name, URL: s.URL, Branch: s.Branch, Dir: filepath.Join(a.dir, "mirror", s.Name), Now: a.now, Auth: source.Auth(s.Auth),
-		Progress: m.progress(a.Progress),
-	}
-	shared[key] = m
-	return m
-}
-
-// ticker is a trigger as the sync loop wants it: after an error its kind decides when the next look is due.
-type ticker struct {
-	*trigger.Trigger
-	interval time.Duration
-	now      func() time.Time
-	log      zerolog.Logger
-
-	mu     sync.Mutex // guards streak
-	streak source.Streak
-}
-
-// Done sets when the next look is due. An error that repeats is one line now and then, with its count.
-func (t *ticker) Done(err error) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	var note source.Note
-	t.streak, note = t.streak.Next(err, t.now())
-	if err == nil {
-		t.Trigger.Done()
-		return
-	}
-	var retryAfter time.Duration
-	if e, ok := errors.AsType[*source.Error](err); ok {
-		retryAfter = e.RetryAfter
-	}
-	wait, stall := source.Backoff(source.KindOf(err), t.streak.Count, t.interval, retryAfter, rand.Float64())
-	if note == source.NoteStillFailing {
-		t.log.Warn().Int("attempt", t.streak.Count).Time("since", t.streak.Since).Err(err).Msg("still not synced")
-	}
-	if stall {
-		t.DoneUntil(time.Time{})
-		return
-	}
-	t.DoneUntil(t.now().Add(wait))
+	engine := embedded.New(store)
+	return parts{following: a.newFollowing(store, engine), engine: engine}
 }
 
 // HostKeys asks an ssh host for its keys, for review by a person.

@@ -62,7 +62,7 @@ func benchmarkCommit(b *testing.B, n int) {
 	var took, cpu time.Duration
 	for i := range b.N {
 		fastImport(b, dir, "refs/heads/main^0", 1, func(int) string { return fmt.Sprintf("web:%d", i+2) })
-		if _, err := p.repositories[0].Poll(b.Context()); err != nil {
+		if _, err := p.current()[0].repository.Poll(b.Context()); err != nil {
 			b.Fatal(err)
 		}
 		start, before := time.Now(), processCPU(b)
@@ -71,7 +71,7 @@ func benchmarkCommit(b *testing.B, n int) {
 	}
 	b.ReportMetric(float64(took.Microseconds())/float64(b.N)/1000, "wall-ms/commit")
 	b.ReportMetric(float64(cpu.Microseconds())/float64(b.N)/1000, "cpu-ms/commit")
-	full, rendered := fullRender(b, p.repositories[0], n)
+	full, rendered := fullRender(b, p.current()[0].repository, n)
 	b.ReportMetric(full.Seconds()*1000, "cpu-ms/full-render")
 	b.ReportMetric(full.Seconds()*float64(b.N)/cpu.Seconds(), "full/commit")
 	b.ReportMetric(float64(rendered), "roots/commit")
@@ -98,7 +98,7 @@ func fullRender(b *testing.B, r *repository, n int) (time.Duration, int) {
 		b.Fatalf("full render: %d roots, %v, %v", up.Rendered, up.Problems, err)
 	}
 	full := processCPU(b) - before
-	fastImport(b, r.mirror.config.URL, "refs/heads/main^0", 1, func(int) string { return "web:last" })
+	fastImport(b, r.poller.id.url, "refs/heads/main^0", 1, func(int) string { return "web:last" })
 	if head, err = r.Poll(b.Context()); err != nil {
 		b.Fatal(err)
 	}

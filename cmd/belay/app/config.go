@@ -18,6 +18,8 @@ type Config struct {
 	Sources []SourceConfig `yaml:"sources"`
 	// MaxRollouts bounds how many rollouts may replace running pods at once; 0 means no limit.
 	MaxRollouts int `yaml:"maxRollouts"`
+	// Limits bound what each repository may cost.
+	Limits Limits `yaml:"limits"`
 	// Runtime says what runs the pods.
 	Runtime Runtime `yaml:"runtime"`
 	// Simulate says how simulated pods behave: IMAGE=missing, IMAGE=crash, IMAGE=unready, delay=DURATION,
@@ -121,7 +123,7 @@ const DefaultListen = "127.0.0.1:7443"
 
 // DefaultConfig returns the configuration of an empty file.
 func DefaultConfig() Config {
-	return Config{MaxRollouts: 10, Runtime: RuntimeAuto, Listen: DefaultListen}
+	return Config{MaxRollouts: 10, Limits: DefaultLimits(), Runtime: RuntimeAuto, Listen: DefaultListen}
 }
 
 // DefaultSource returns what a source gets for the keys it leaves out. Name, URL and Apps have no default.

@@ -61,7 +61,7 @@ func TestAnnotatedConfigNamesEveryKey(t *testing.T) {
 	t.Parallel()
 	for _, typ := range []reflect.Type{
 		reflect.TypeFor[Config](), reflect.TypeFor[SourceConfig](), reflect.TypeFor[AppConfig](), reflect.TypeFor[Auth](), reflect.TypeFor[Verify](),
-		reflect.TypeFor[WebhookConfig](),
+		reflect.TypeFor[WebhookConfig](), reflect.TypeFor[Limits](),
 	} {
 		for i := range typ.NumField() {
 			key := typ.Field(i).Tag.Get("yaml")
@@ -90,6 +90,7 @@ sources:
   url: ../deploy
   apps: [{name: all, path: apps/../clusters}]
 maxRollouts: 0
+limits: {pack: 1Gi, blob: 300k, files: 1000}
 runtime: simulated
 simulate: ["web:2=missing", "registry:5000/web@sha256:aa=crash", delay=200ms]
 `)
@@ -109,6 +110,7 @@ simulate: ["web:2=missing", "registry:5000/web@sha256:aa=crash", delay=200ms]
 				Apps: []AppConfig{{Name: "all", Path: "clusters", Namespace: "default", Prune: true}},
 			},
 		},
+		Limits:   Limits{Pack: 1 << 30, Blob: 300_000, Files: 1000, Depth: 64},
 		Runtime:  RuntimeSimulated,
 		Simulate: []string{"web:2=missing", "registry:5000/web@sha256:aa=crash", "delay=200ms"},
 		Listen:   DefaultListen,
@@ -144,6 +146,10 @@ func TestParseConfigProblems(t *testing.T) {
 			"sources:\n- name: shop\n  url: /r\n  intervall: 15s\n" + app,
 			[]string{"f:4: sources[0].intervall: unknown key, did you mean interval"},
 		},
+		"limits": {"limits:\n  pack: many\n  blob: 5Ti\n  files: 0\n  depth: 2\n  refs: 3\n", []string{
+			`f:2: limits.pack: want a size such as 512Mi, not "many"`, "f:3: limits.blob: must be 1Ki to 1Gi",
+			"f:4: limits.files: must be 100 to 10000000", "f:5: limits.depth: must be 4 to 1024", "f:6: limits.refs: unknown key",
+		}},
 		"case": {"maxrollouts: 3", []string{"f:1: maxrollouts: unknown key, did you mean maxRollouts"}},
 		"keys of work that is not done": {
 			"writes: git\n",

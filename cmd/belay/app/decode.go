@@ -177,7 +177,7 @@ func (d *decoder) scalar(n *yaml.Node, key string, v reflect.Value) {
 		return
 	}
 	if err := n.Decode(v.Addr().Interface()); err != nil {
-		want := map[reflect.Kind]string{reflect.Bool: "true or false", reflect.Int: "a whole number"}[v.Kind()]
+		want := map[reflect.Kind]string{reflect.Bool: "true or false", reflect.Int: "a whole number", reflect.Int64: "a size such as 512Mi"}[v.Kind()]
 		d.problem(key, n.Line, "want %s, not %q", orDefault(want, "text"), n.Value)
 	}
 }

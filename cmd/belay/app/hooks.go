@@ -18,8 +18,6 @@ import (
 	"time"
 
 	"github.com/belay-dev/belay/cmd/belay/control"
-	"github.com/belay-dev/belay/source"
-	"github.com/belay-dev/belay/source/trigger"
 )
 
 // WebhookConfig says where Git hosts tell that something was pushed.
@@ -58,20 +56,6 @@ func (w WebhookConfig) secret() (string, error) {
 	return s, nil
 }
 
-// hooks makes the handler of webhooks for the sources that were wired; nil: none is configured.
-func (a *App) hooks(p parts) *trigger.Hooks {
-	if a.config.Webhook.Listen == "" {
-		return nil
-	}
-	c := trigger.HooksConfig{Secret: a.config.Webhook.secret, Now: a.now, Log: a.log}
-	for i, s := range a.config.Sources {
-		c.Sources = append(c.Sources, trigger.HookSource{
-			Name: s.Name, URL: s.URL, Branch: s.Branch, Look: p.triggers[i].Kick, Has: p.mirrors[s.Name].has,
-		})
-	}
-	return trigger.NewHooks(c)
-}
-
 // listenHooks opens the address of webhooks, once there is a secret.
 func (a *App) listenHooks() (net.Listener, error) {
 	if a.config.Webhook.Listen == "" {
@@ -93,16 +77,6 @@ func hookServer(h http.Handler) *http.Server {
 		Handler: h, ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 10 * time.Second, WriteTimeout: 15 * time.Second,
 		IdleTimeout: 30 * time.Second, MaxHeaderBytes: 16 << 10,
 	}
-}
-
-// has reports whether a commit was fetched.
-func (m *mirror) has(commit string) bool {
-	s, err := m.snapshot()
-	if err != nil {
-		return false
-	}
-	_, err = s.Commit(source.Hash(commit))
-	return err == nil && s.Close() == nil
 }
 
 // TestWebhook sends a signed push, as a Git host would, to the service's own address.

@@ -29,6 +29,8 @@ type API interface {
 	Ready() <-chan struct{}
 	// Kubeconfig is the file with which kubectl finds it.
 	Kubeconfig() string
+	// ReadTokens reads the tokens again. When that fails, those before stay in force.
+	ReadTokens() error
 }
 
 // APIOptions is what the Kubernetes API works with.
@@ -48,13 +50,13 @@ type APIOptions struct {
 
 // kubernetes makes the Kubernetes API on a listener, with Belay's own beside it; nil when there is nothing to serve or
 // nowhere.
-func (a *App) kubernetes(l net.Listener, own http.Handler, store *state.Store, pods node.Streamer) (API, error) {
+func (a *App) kubernetes(l net.Listener, own http.Handler, store *state.Store, p parts) (API, error) {
 	if a.API == nil || l == nil {
 		return nil, nil
 	}
-	w := &writer{branch: a.config.branch}
+	w := &writer{branch: p.branch}
 	return a.API(APIOptions{
-		Store: store, Pods: pods, Listener: l, Dir: a.dir, Paths: map[string]http.Handler{"/belay/v1/": own}, Write: w.Write, Now: a.now, Log: a.log,
+		Store: store, Pods: p.streams, Listener: l, Dir: a.dir, Paths: map[string]http.Handler{"/belay/v1/": own}, Write: w.Write, Now: a.now, Log: a.log,
 	})
 }
 
@@ -66,15 +68,6 @@ type Role = control.Role
 
 // WithCaller says who makes a request.
 func WithCaller(ctx context.Context, c Caller) context.Context { return control.WithCaller(ctx, c) }
-
-// branch names the branch that a source follows.
-func (c Config) branch(source string) string {
-	i := slices.IndexFunc(c.Sources, func(s SourceConfig) bool { return s.Name == source })
-	if i < 0 {
-		return source
-	}
-	return c.Sources[i].Branch
-}
 
 // Roles that a token of the Kubernetes API can have.
 var Roles = []string{"view", "rollback", "edit"}
@@ -116,7 +109,7 @@ func Kubeconfig(dir, role string) ([]byte, error) {
 	context := "belay-" + role
 	one, ok := config.Contexts[context]
 	if !ok {
-		return nil, &hinted{fmt.Errorf("no token has the role %s", role), "give it one in the file tokens of the data directory, and restart"}
+		return nil, &hinted{fmt.Errorf("no token has the role %s", role), "give it one in the file tokens of the data directory"}
 	}
 	for name := range config.Contexts {
 		if name != context {

@@ -19,7 +19,7 @@ import (
 type operator struct {
 	store   *state.Store
 	loop    *reconciler.Loop
-	sources []string
+	sources func() []string
 	hooks   string                 // address of webhooks; empty: none
 	secret  func() (string, error) // that they are signed with
 }
@@ -38,12 +38,12 @@ func (o *operator) Suspend(ctx context.Context, source string, suspended bool) e
 }
 
 func (o *operator) known(source string) error {
-	if slices.Contains(o.sources, source) {
+	if slices.Contains(o.sources(), source) {
 		return nil
 	}
 	return &control.Error{
 		Status: http.StatusNotFound, Message: fmt.Sprintf("%v: %q", reconciler.ErrNoSource, source),
-		HintText: fmt.Sprintf("configured: %v", o.sources),
+		HintText: fmt.Sprintf("configured: %v", o.sources()),
 	}
 }
 
@@ -64,7 +64,7 @@ func (o *operator) durable(ctx context.Context) error {
 
 // Sync looks at one source, or all, and with Wait follows the rollouts that are open in it.
 func (o *operator) Sync(ctx context.Context, r control.SyncRequest, moved func(control.Row)) (control.SyncResult, error) {
-	names := o.sources
+	names := o.sources()
 	if r.Source != "" {
 		if err := o.known(r.Source); err != nil {
 			return control.SyncResult{}, err

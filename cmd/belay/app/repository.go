@@ -5,131 +5,94 @@ import (
 	"errors"
 	"fmt"
 	"sync"
-	"sync/atomic"
-
-	"github.com/rs/zerolog"
+	"time"
 
 	"github.com/belay-dev/belay/manifests"
 	"github.com/belay-dev/belay/reconciler"
 	"github.com/belay-dev/belay/source"
+	"github.com/belay-dev/belay/source/trigger"
 )
 
 // stepLimit is how many commits of one push become steps of their own; older ones are folded into the first.
 const stepLimit = 5000
 
-// mirror is the mirror of one branch of one repository, shared by all its sources. It is opened with the first poll,
-// so that a repository that is out of reach is an error of its sources and not of the service.
-type mirror struct {
-	config source.Config
-	log    zerolog.Logger
-
-	begun    atomic.Int64           // polls so far
-	activity atomic.Pointer[string] // what is going on, for status
-
-	mu     sync.Mutex // held while polling
-	opened *source.Mirror
-	last   int64 // number of the last poll that went well
-	head   string
-}
-
-// poll fetches and returns the head of the branch. A poll that began after the caller asked, for another source, serves
-// it as well.
-func (m *mirror) poll(ctx context.Context) (string, error) {
-	asked := m.begun.Load() // no time: clocks are set back
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if ctx.Err() != nil {
-		return "", ctx.Err()
-	}
-	if m.last > asked {
-		return m.head, nil
-	}
-	number := m.begun.Add(1)
-	if m.opened == nil {
-		opened, err := source.Open(ctx, m.config, m.log)
-		if err != nil {
-			return "", withHint(err)
-		}
-		m.opened = opened
-	}
-	m.tell("")
-	defer m.tell("")
-	head, err := m.opened.Poll(ctx)
-	if err != nil {
-		return "", withHint(err)
-	}
-	m.last, m.head = number, string(head.Commit)
-	return m.head, nil
-}
-
-// progress notes how a fetch goes on, and passes it to whoever watches.
-func (m *mirror) progress(watch func(name, text string)) func(source.Progress) {
-	return func(p source.Progress) {
-		text := p.Text
-		if p.Objects > 0 {
-			text = fmt.Sprintf("fetching %d objects, %.1f MB so far", p.Objects, float64(p.Bytes)/1e6)
-		}
-		m.tell(text)
-		if watch != nil {
-			watch(m.config.Name, text)
-		}
-	}
-}
-
-func (m *mirror) tell(text string) { m.activity.Store(&text) }
-
-// doing says what is going on; empty: nothing.
-func (m *mirror) doing() string {
-	if text := m.activity.Load(); text != nil {
-		return *text
-	}
-	return ""
-}
-
-// snapshot opens a snapshot of the newest head.
-func (m *mirror) snapshot() (*source.Snapshot, error) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if m.opened == nil {
-		return nil, errUnread
-	}
-	return m.opened.Snapshot()
-}
-
-func (m *mirror) close() {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if m.opened != nil {
-		m.opened.Close()
-	}
-}
-
-var errUnread = errors.New("the repository was not read yet")
-
-// repository is a mirror as the sync loop of one source wants it.
+// repository is one branch of a repository as the sync loop follows it for one source.
 type repository struct {
-	mirror *mirror
+	poller   *poller
+	branch   string
+	interval time.Duration
+	schedule *trigger.Schedule // instead of interval
+	looked   chan struct{}     // full when a look has ended
 
 	mu     sync.Mutex // guards all below
 	newest *source.Snapshot
 	former *source.Snapshot // the render cache still compares with a tree of it
 }
 
-// Poll fetches and returns the head of the branch.
+// newRepository makes the repository of a source, whose schedule is valid. Its poller must be told.
+func newRepository(p *poller, s SourceConfig) *repository {
+	r := &repository{poller: p, branch: s.Branch, interval: s.Interval, looked: make(chan struct{}, 1)}
+	if at, err := trigger.ParseSchedule(s.Schedule); err == nil {
+		r.schedule = &at
+	}
+	return r
+}
+
+var (
+	_ reconciler.Repository = (*repository)(nil)
+	_ reconciler.Trigger    = (*repository)(nil)
+)
+
+// C receives a value when a look has ended.
+func (r *repository) C() <-chan struct{} { return r.looked }
+
+func (r *repository) signal() {
+	select {
+	case r.looked <- struct{}{}:
+	default:
+	}
+}
+
+// NextAt is when the next look is due.
+func (r *repository) NextAt() time.Time { return r.poller.nextAt(r.branch) }
+
+// ask makes it time to look. It does not block.
+func (r *repository) ask() { r.poller.ask(r.branch) }
+
+// has reports whether a commit was fetched.
+func (r *repository) has(commit string) bool {
+	s, err := r.poller.snapshot(r.branch)
+	if err != nil {
+		return false
+	}
+	_, err = s.Commit(source.Hash(commit))
+	return err == nil && s.Close() == nil
+}
+
+// Poll looks now and returns the head of the branch.
 func (r *repository) Poll(ctx context.Context) (string, error) {
-	head, err := r.mirror.poll(ctx)
+	return r.take(r.poller.poll(ctx, r.branch))
+}
+
+// Polled is what the newest look found.
+func (r *repository) Polled() (string, error) {
+	return r.take(r.poller.polled(r.branch))
+}
+
+// take opens a snapshot of a head that is new.
+func (r *repository) take(head string, err error) (string, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if err != nil {
 		if r.newest == nil { // what was fetched before is there without the remote
-			r.newest, _ = r.mirror.snapshot() // a mirror without a commit has none
+			r.newest, _ = r.poller.snapshot(r.branch) // a mirror without a commit has none
 		}
 		return "", err
 	}
 	if r.newest != nil && string(r.newest.Head()) == head {
 		return head, nil
 	}
-	s, err := r.mirror.snapshot()
+	s, err := r.poller.snapshot(r.branch)
 	if err != nil {
 		return "", withHint(err)
 	}

@@ -88,18 +88,17 @@ func (ls listeners) close() error {
 
 // serve answers until ctx ends. The service is announced while it answers.
 func (a *App) serve(ctx context.Context, ls listeners, p parts, store *state.Store) error {
-	o := &operator{store: store, loop: p.loop, sources: p.sources, secret: a.config.Webhook.secret}
+	o := &operator{store: store, loop: p.loop, sources: p.names, secret: p.secret}
 	if ls.hooks != nil {
 		o.hooks = ls.hooks.Addr().String()
 	}
 	handler := control.Handler(
 		&reader{
-			store: store, engine: p.engine, loop: p.loop, found: p.found,
-			doing: func(source string) string { return p.mirrors[source].doing() },
+			store: store, engine: p.engine, loop: p.loop, found: p.found, doing: p.doing, wrong: p.problems,
 		},
 		o,
 	)
-	api, err := a.kubernetes(ls.health, handler, store, p.streams)
+	api, err := a.kubernetes(ls.health, handler, store, p)
 	if err != nil {
 		return errors.Join(err, ls.close())
 	}
@@ -123,6 +122,7 @@ func (a *App) serve(ctx context.Context, ls listeners, p parts, store *state.Sto
 	switch {
 	case api != nil:
 		s.Kubeconfig = api.Kubeconfig()
+		p.readTokens(api.ReadTokens)
 		wg.Go(func() { served <- api.Run(inside) })
 		select {
 		case <-api.Ready():

@@ -27,6 +27,7 @@ type reader struct {
 	engine lives
 	loop   *reconciler.Loop
 	doing  func(source string) string // what is going on with a source's repository
+	wrong  func() []control.Problem   // of the newest configuration
 	found  *found
 }
 
@@ -68,9 +69,16 @@ func (r *reader) Status(context.Context) (control.Status, error) {
 			out.Problems = append(out.Problems, problemOf(p))
 		}
 	}
+	for _, m := range now.Inventory("") {
+		left := !slices.ContainsFunc(sources, func(s reconciler.SourceStatus) bool { return s.Name == m.Source })
+		if left && m.Key.Kind == state.KindDeployment {
+			out.Deployments = append(out.Deployments, r.deployment(now, m, reconciler.SourceStatus{Name: m.Source}, running[m.Key]))
+		}
+	}
 	for _, p := range problems {
 		out.Problems = append(out.Problems, problemOf(p))
 	}
+	out.Problems = append(out.Problems, r.wrong()...)
 	return out, nil
 }
 

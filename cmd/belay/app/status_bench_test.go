@@ -78,7 +78,7 @@ func BenchmarkStatus(b *testing.B) {
 	a := New(c, b.TempDir(), zerolog.Nop())
 	p := a.wire(store)
 	defer func() { _ = p.close() }()
-	r := &reader{store: store, engine: p.engine, loop: p.loop, doing: func(string) string { return "" }, found: &found{}}
+	r := &reader{store: store, engine: p.engine, loop: p.loop, doing: p.doing, wrong: p.problems, found: &found{}}
 	b.Run("status", func(b *testing.B) {
 		for b.Loop() {
 			s, err := r.Status(b.Context())

@@ -30,6 +30,7 @@ func (c Config) problems() []Problem {
 	if c.MaxRollouts < 0 {
 		v.add("maxRollouts", "must not be negative: 0 means no limit")
 	}
+	v.limits(c.Limits)
 	v.runtime(c.Runtime)
 	for i, value := range c.Simulate {
 		if _, err := simulated.Parse([]string{value}); err != nil {

@@ -3,6 +3,10 @@ package verbs
 import (
 	"fmt"
 	"io"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"syscall"
 
 	"github.com/rs/zerolog"
 	"github.com/spf13/cobra"
@@ -31,6 +35,16 @@ func (e *env) serve() *cobra.Command {
 			}
 			a := app.New(c, dir, logger(e.err))
 			a.API = e.api
+			again := make(chan os.Signal, 1)
+			signal.Notify(again, syscall.SIGHUP)
+			defer signal.Stop(again)
+			a.Reload = app.Reload{Asked: again}
+			if file != "" {
+				if a.Reload.File, err = filepath.Abs(file); err != nil {
+					return err
+				}
+				a.Reload.Load = func() (app.Config, error) { return app.ReadConfig(file, f) }
+			}
 			if isTerminal(e.err) {
 				a.Progress = func(source, text string) { fmt.Fprintf(e.err, clearLine+"%s: %s", source, Line(text)) }
 			}
