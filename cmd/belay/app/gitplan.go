@@ -1,0 +1,122 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/belay-dev/belay/manifests"
+	"github.com/belay-dev/belay/reconciler/change"
+	"github.com/belay-dev/belay/reconciler/rollback"
+	"github.com/belay-dev/belay/source"
+)
+
+// branch is a snapshot of a source's repository, as changes are planned on it.
+type branch struct{ snap *source.Snapshot }
+
+var _ change.Repository = branch{}
+
+// Head is the commit that the change is made for.
+func (b branch) Head() string { return string(b.snap.Head()) }
+
+// Tree gives the files of a commit.
+func (b branch) Tree(_ context.Context, commit string) (manifests.Tree, error) {
+	t, err := b.snap.Tree(source.Hash(commit))
+	if err != nil {
+		return nil, withHint(err)
+	}
+	return t, nil
+}
+
+// Reverted gives the files without what some commits did.
+func (b branch) Reverted(ctx context.Context, commits []string) (manifests.Tree, []string, error) {
+	d, err := b.draft(ctx, commits)
+	switch source.KindOf(err) {
+	case source.KindConflict, source.KindNotFound, source.KindTooLarge:
+		return nil, nil, &change.ConflictError{Err: err}
+	}
+	if err != nil {
+		return nil, nil, withHint(err)
+	}
+	files, err := d.Changed()
+	if err != nil {
+		return nil, nil, withHint(err)
+	}
+	t, err := d.Tree()
+	if err != nil {
+		return nil, nil, withHint(err)
+	}
+	return t, files, nil
+}
+
+func (b branch) draft(ctx context.Context, commits []string) (*source.Draft, error) {
+	d, err := b.snap.Draft(b.snap.Head())
+	for _, c := range commits {
+		if err != nil {
+			return nil, err
+		}
+		d, err = d.Revert(ctx, source.Hash(c))
+	}
+	return d, err
+}
+
+// note is what the commit of a change says beside what it does. Who asked comes from a token or the peer of the socket,
+// never from a text.
+type note struct {
+	trailer  string // the key under which the id stands: Belay-Rollback or Belay-Request
+	id       string
+	to       string // what is gone back to, for people: "revision 4 (3f2a91c)"
+	toCommit string
+	by       string
+	why      string
+	instance string
+	at       time.Time
+}
+
+var errNoPlan = errors.New("nothing is planned")
+
+// proposal makes the commit of a plan, in memory.
+func proposal(ctx context.Context, to *source.Writer, snap *source.Snapshot, p change.Plan, w change.Wish, n note) (*source.Proposal, error) {
+	b := branch{snap}
+	if p.Head != b.Head() {
+		return nil, fmt.Errorf("%w for commit %s", errNoPlan, rollback.Short(b.Head()))
+	}
+	d, err := b.draft(ctx, p.Commits)
+	if err != nil {
+		return nil, withHint(err)
+	}
+	switch {
+	case len(p.Files) > 0:
+		var edits []source.FileEdit
+		for _, path := range slices.Sorted(maps.Keys(p.Files)) {
+			data := p.Files[path]
+			edits = append(edits, source.FileEdit{Path: path, Content: data, Delete: data == nil})
+		}
+		if d, err = d.Edit(edits); err != nil {
+			return nil, withHint(err)
+		}
+	case len(p.Commits) == 0:
+		return nil, errNoPlan
+	}
+	message := p.Message(w, n.to, n.why)
+	if message == "" {
+		message = d.Message()
+		if n.why != "" {
+			message += "\n" + n.why
+		}
+	}
+	out, err := to.Commit(d, source.Text{
+		Message: message, At: n.at,
+		Trailers: []source.Trailer{
+			{Key: n.trailer, Value: n.id}, {Key: "Belay-Deployment", Value: w.ID.Namespace + "/" + w.ID.Name}, {Key: "Belay-To-Commit", Value: n.toCommit},
+			{Key: "Belay-Requested-By", Value: n.by}, {Key: "Belay-Instance", Value: n.instance},
+		},
+	})
+	if err != nil {
+		return nil, withHint(err)
+	}
+	return out, nil
+}
