@@ -14,16 +14,16 @@ import (
 	"github.com/belay-dev/belay/source"
 )
 
-// branch is a snapshot of a source's repository, as changes are planned on it.
-type branch struct{ snap *source.Snapshot }
+// gitHead is a snapshot of a source's repository, as changes are planned on it.
+type gitHead struct{ snap *source.Snapshot }
 
-var _ change.Repository = branch{}
+var _ change.Repository = gitHead{}
 
 // Head is the commit that the change is made for.
-func (b branch) Head() string { return string(b.snap.Head()) }
+func (b gitHead) Head() string { return string(b.snap.Head()) }
 
 // Tree gives the files of a commit.
-func (b branch) Tree(_ context.Context, commit string) (manifests.Tree, error) {
+func (b gitHead) Tree(_ context.Context, commit string) (manifests.Tree, error) {
 	t, err := b.snap.Tree(source.Hash(commit))
 	if err != nil {
 		return nil, withHint(err)
@@ -32,10 +32,9 @@ func (b branch) Tree(_ context.Context, commit string) (manifests.Tree, error) {
 }
 
 // Reverted gives the files without what some commits did.
-func (b branch) Reverted(ctx context.Context, commits []string) (manifests.Tree, []string, error) {
+func (b gitHead) Reverted(ctx context.Context, commits []string) (manifests.Tree, []string, error) {
 	d, err := b.draft(ctx, commits)
-	switch source.KindOf(err) {
-	case source.KindConflict, source.KindNotFound, source.KindTooLarge:
+	if slices.Contains(unrevertable, source.KindOf(err)) {
 		return nil, nil, &change.ConflictError{Err: err}
 	}
 	if err != nil {
@@ -52,7 +51,10 @@ func (b branch) Reverted(ctx context.Context, commits []string) (manifests.Tree,
 	return t, files, nil
 }
 
-func (b branch) draft(ctx context.Context, commits []string) (*source.Draft, error) {
+// unrevertable are the kinds of error after which another try at the same head would not do better.
+var unrevertable = []source.Kind{source.KindConflict, source.KindNotFound, source.KindTooLarge}
+
+func (b gitHead) draft(ctx context.Context, commits []string) (*source.Draft, error) {
 	d, err := b.snap.Draft(b.snap.Head())
 	for _, c := range commits {
 		if err != nil {
@@ -80,7 +82,7 @@ var errNoPlan = errors.New("nothing is planned")
 
 // proposal makes the commit of a plan, in memory.
 func proposal(ctx context.Context, to *source.Writer, snap *source.Snapshot, p change.Plan, w change.Wish, n note) (*source.Proposal, error) {
-	b := branch{snap}
+	b := gitHead{snap}
 	if p.Head != b.Head() {
 		return nil, fmt.Errorf("%w for commit %s", errNoPlan, rollback.Short(b.Head()))
 	}

@@ -120,7 +120,7 @@ func landed(t *testing.T, mirror, url string, commits []string) change.Plan {
 	writer := m.Writer(source.Push{})
 	var plan change.Plan
 	_, err = writer.Land(t.Context(), func(ctx context.Context, s *source.Snapshot) (*source.Proposal, error) {
-		b := branch{s}
+		b := gitHead{s}
 		tree, err := b.Tree(ctx, commits[0])
 		if err != nil {
 			return nil, err
