@@ -45,6 +45,8 @@ func needGit(t *testing.T) {
 //	stopssh            stop serving over ssh
 //	hook PATH SECRET FILE STATUS  send FILE to the webhook address as GitHub does, and expect STATUS
 //	healthy            the health checks answer
+//	call ROLE METHOD PATH BODY STATUS  ask Belay's own API, on the socket or, with a ROLE other than socket, over
+//	                   the network with the token of the role; the answer is in the file answer
 //	normal FILE        hashes, ages, times and temporary names in FILE made equal
 //	eventually CMD...  repeat a command until it succeeds
 func TestScripts(t *testing.T) {
@@ -67,6 +69,7 @@ func TestScripts(t *testing.T) {
 			"gitssh":  serveSSH,
 			"hook":    hook,
 			"stopssh": stopSSH,
+			"call":    call,
 			"healthy": func(ts *testscript.TestScript, neg bool, args []string) {
 				service, err := app.ReadService(ts.Getenv("BELAY_DATA_DIR"))
 				ts.Check(err)

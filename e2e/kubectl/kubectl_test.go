@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -53,7 +54,8 @@ const patience = 30 * time.Second
 
 // run runs every script with a kubectl, $KUBECTL. Besides testscript's own commands they have:
 //
-//	serving  wait until the service answers
+//	serving            wait until the service answers
+//	eventually CMD...  repeat a command until it succeeds
 func run(t *testing.T, kubectl string) {
 	if _, err := exec.LookPath("git"); err != nil {
 		t.Skip("git is not installed")
@@ -73,17 +75,25 @@ func run(t *testing.T, kubectl string) {
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"serving": func(ts *testscript.TestScript, _ bool, _ []string) {
-				tick := time.NewTicker(50 * time.Millisecond)
-				defer tick.Stop()
-				for end := time.Now().Add(patience); ; <-tick.C {
-					if _, err := os.Stat(filepath.Join(ts.Getenv("BELAY_DATA_DIR"), "service.json")); err == nil {
-						return
-					}
-					if time.Now().After(end) {
-						ts.Fatalf("the service does not answer within %s", patience)
-					}
-				}
+				poll(ts, "the service answers", func() bool {
+					_, err := os.Stat(filepath.Join(ts.Getenv("BELAY_DATA_DIR"), "service.json"))
+					return err == nil
+				})
+			},
+			"eventually": func(ts *testscript.TestScript, _ bool, args []string) {
+				poll(ts, strings.Join(args, " "), func() bool { return ts.Exec(args[0], args[1:]...) == nil })
 			},
 		},
 	})
+}
+
+// poll repeats a check until it holds.
+func poll(ts *testscript.TestScript, what string, check func() bool) {
+	tick := time.NewTicker(100 * time.Millisecond)
+	defer tick.Stop()
+	for end := time.Now().Add(patience); !check(); <-tick.C {
+		if time.Now().After(end) {
+			ts.Fatalf("%s: not within %s", what, patience)
+		}
+	}
 }

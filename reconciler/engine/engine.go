@@ -65,6 +65,8 @@ type Change struct {
 	KeepReplicas bool
 	// Held sets, or takes away, the condition of a held Deployment; nil leaves it alone. One that is created gets none.
 	Held *Held
+	// Notes are annotations of what runs, to be set, or with an empty value taken away.
+	Notes map[string]string
 	// Ledger is recorded in the same transaction where the engine has one, before the change otherwise.
 	Ledger []state.Write
 }

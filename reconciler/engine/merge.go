@@ -93,6 +93,13 @@ func mergeDeployment(live, want *appsv1.Deployment, c Change) {
 		delete(want.Annotations, ChangeCause)
 	}
 	want.Annotations = union(want.Annotations, kept)
+	for k, v := range c.Notes {
+		if v == "" {
+			delete(want.Annotations, k)
+		} else {
+			want.Annotations = union(want.Annotations, map[string]string{k: v})
+		}
+	}
 }
 
 func mergeService(live, want *corev1.Service) {

@@ -54,7 +54,7 @@ func (a *App) kubernetes(l net.Listener, own http.Handler, store *state.Store, p
 	if a.API == nil || l == nil {
 		return nil, nil
 	}
-	w := &writer{branch: p.branch}
+	w := &writer{store: store, loop: p.loop, branch: p.branch, log: a.log}
 	return a.API(APIOptions{
 		Store: store, Pods: p.streams, Listener: l, Dir: a.dir, Paths: map[string]http.Handler{"/belay/v1/": own}, Write: w.Write, Now: a.now, Log: a.log,
 	})

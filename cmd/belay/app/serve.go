@@ -92,12 +92,8 @@ func (a *App) serve(ctx context.Context, ls listeners, p parts, store *state.Sto
 	if ls.hooks != nil {
 		o.hooks = ls.hooks.Addr().String()
 	}
-	handler := control.Handler(
-		&reader{
-			store: store, engine: p.engine, loop: p.loop, found: p.found, doing: p.doing, wrong: p.problems,
-		},
-		o,
-	)
+	r := &reader{store: store, engine: p.engine, loop: p.loop, found: p.found, doing: p.doing, wrong: p.problems}
+	handler := control.Handler(r, o, &keeper{reader: r, loop: p.loop, wait: o.wait})
 	api, err := a.kubernetes(ls.health, handler, store, p)
 	if err != nil {
 		return errors.Join(err, ls.close())

@@ -146,6 +146,10 @@ func (r *reader) deployment(now *state.Snapshot, m state.Managed, s reconciler.S
 	if newest != nil && newest.StartedAt.IsZero() && newest.Open && newest.Template != live.Rollout.Template {
 		out.Wants = &control.Wants{Commit: newest.Commit, Images: list(newest.Images)}
 	}
+	out.Overrides = overridesOf(now.Overrides(m.Key.Namespace, m.Key.Name))
+	if h, ok := now.Hold(m.Key.Namespace, m.Key.Name); ok {
+		out.Hold, out.Wants, out.Next = new(r.hold(h)), r.wants(h), letGo(h)
+	}
 	if out.Next == "" {
 		out.Next = next(s, out, newest)
 	}

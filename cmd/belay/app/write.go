@@ -5,10 +5,17 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"unicode"
 
+	"github.com/rs/zerolog"
+	appsv1 "k8s.io/api/apps/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
+	"github.com/belay-dev/belay/cmd/belay/control"
+	"github.com/belay-dev/belay/reconciler"
+	"github.com/belay-dev/belay/reconciler/rollback"
 	"github.com/belay-dev/belay/state"
 )
 
@@ -21,14 +28,95 @@ type ManagedWrite struct {
 	Old, New state.Object // nil: there is none, or none is to be left
 }
 
-// writer refuses what belongs into Git.
+// writer obeys what people do beside Git with stock kubectl, and refuses what belongs into Git.
 type writer struct {
+	store  *state.Store
+	loop   *reconciler.Loop
 	branch func(source string) string
+	log    zerolog.Logger
 }
 
-// Write sees to a write of a managed object. An error refuses it, and is one of the Kubernetes API.
-func (w *writer) Write(_ context.Context, m ManagedWrite) (warnings []string, err error) {
-	return nil, w.refuse(m, "")
+// Write sees to a write of a managed object. What it does is durable when it returns. An error refuses the write, and is
+// one of the Kubernetes API.
+func (w *writer) Write(ctx context.Context, m ManagedWrite) (warnings []string, err error) {
+	before, isDeployment := m.Old.(*appsv1.Deployment)
+	after, asked := m.New.(*appsv1.Deployment)
+	if !isDeployment || !asked {
+		return nil, w.refuse(m, "")
+	}
+	key := m.Managed.Key
+	in := intentOf(before, after, w.store.Rows(key.Namespace, key.Name), state.OwnedBy[*appsv1.ReplicaSet](w.store, before.UID))
+	if in.kind != intentUndo && in.kind != intentNothing && !m.Caller.May(control.RoleEdit) {
+		return nil, w.refuse(m, "the role rollback may go back to stable revisions, and nothing else")
+	}
+	switch in.kind {
+	case intentNothing:
+		return nil, nil
+	case intentUndo:
+		warnings, err = w.undo(ctx, m, in)
+	case intentOverride:
+		err = w.override(ctx, m, in)
+	case intentAnnotate:
+		err = w.annotate(ctx, m, in)
+	case intentRefused:
+		return nil, w.refuse(m, "")
+	}
+	if err == nil && !m.DryRun {
+		w.log.Info().Str("user", m.Caller.Name).Str("audit", m.AuditID).Stringer("object", key).Str("intent", string(in.kind)).Msg("obeyed")
+	}
+	return warnings, w.status(m, err)
+}
+
+// undo goes back, as kubectl rollout undo asks.
+func (w *writer) undo(ctx context.Context, m ManagedWrite, in intent) ([]string, error) {
+	key := m.Managed.Key
+	do := w.loop.Rollback
+	if m.DryRun {
+		do = w.loop.PreviewRollback
+	}
+	res, err := do(ctx, rollback.Request{
+		Namespace: key.Namespace, Name: key.Name, ToRevision: in.revision, ToCommit: in.commit, By: m.Caller.Name, Door: rollback.DoorUndo,
+		StableOnly: !m.Caller.May(control.RoleEdit),
+	})
+	if err != nil {
+		return nil, err
+	}
+	warnings := slices.Clone(res.Warnings)
+	for _, name := range res.Changed {
+		warnings = append(warnings, name+" changed since that revision ran, and stays as it is")
+	}
+	if !res.Skipped && res.Hold.ID != "" {
+		warnings = append(warnings, fmt.Sprintf("git still wants something else: held until it agrees, or until belay release deploy/%s -n %s", key.Name, key.Namespace))
+	}
+	return warnings, nil
+}
+
+// override sets one field beside Git.
+func (w *writer) override(ctx context.Context, m ManagedWrite, in intent) error {
+	if m.DryRun {
+		return nil
+	}
+	key := m.Managed.Key
+	_, err := w.loop.Override(ctx, rollback.OverrideRequest{
+		Namespace: key.Namespace, Name: key.Name, Field: in.field, Value: in.value, By: m.Caller.Name,
+	})
+	return err
+}
+
+// maxNote bounds the change-cause of a revision that is given afterwards.
+const maxNote = 4096
+
+// annotate notes what is never Git's.
+func (w *writer) annotate(ctx context.Context, m ManagedWrite, in intent) error {
+	for key, text := range in.notes {
+		if key != lastApplied && (len(text) > maxNote || slices.ContainsFunc([]rune(text), unicode.IsControl)) {
+			return &rollback.Refusal{Reason: rollback.InvalidValue, Message: fmt.Sprintf("%s is one line of at most %d bytes", key, maxNote)}
+		}
+	}
+	if m.DryRun {
+		return nil
+	}
+	return w.loop.Note(ctx, m.Managed.Key.Namespace, m.Managed.Key.Name, in.notes)
 }
 
 // refuse says that an object is Git's, and where its manifest is.
@@ -45,7 +133,29 @@ func (w *writer) refuse(m ManagedWrite, why string) error {
 	return apierrors.NewForbidden(resourceOf(where.Key.Kind), where.Key.Name, errors.New(text))
 }
 
-// resources are how the API calls the kinds that it serves.
+// status makes an error one of the Kubernetes API. A conflict is none: it would be tried again and again.
+func (w *writer) status(m ManagedWrite, err error) error {
+	if err == nil || errors.As(err, new(apierrors.APIStatus)) {
+		return err
+	}
+	if errors.Is(err, state.ErrDisk) || errors.Is(err, state.ErrClosed) || errors.Is(err, context.Canceled) {
+		return apierrors.NewServiceUnavailable(err.Error())
+	}
+	r, ok := errors.AsType[*rollback.Refusal](err)
+	if !ok {
+		return apierrors.NewInternalError(err)
+	}
+	text := r.Message
+	if r.HintText != "" {
+		text += ": " + r.HintText
+	}
+	if r.Reason == rollback.InvalidValue {
+		return apierrors.NewBadRequest(text)
+	}
+	return apierrors.NewForbidden(resourceOf(m.Managed.Key.Kind), m.Managed.Key.Name, errors.New(text))
+}
+
+// resources are how the API calls the kinds whose resource is not simply their lower-case plural in the core group.
 var resources = map[state.Kind]schema.GroupResource{
 	state.KindDeployment: {Group: "apps", Resource: "deployments"}, state.KindReplicaSet: {Group: "apps", Resource: "replicasets"},
 	state.KindService: {Resource: "services"}, state.KindConfigMap: {Resource: "configmaps"}, state.KindSecret: {Resource: "secrets"},

@@ -25,11 +25,19 @@ func (service) Sync(context.Context, SyncRequest, func(Row)) (SyncResult, error)
 	return SyncResult{}, nil
 }
 
+func (service) Rollback(_ context.Context, r RollbackRequest) (Rollback, error) {
+	return Rollback{Name: r.Name}, nil
+}
+func (service) Pin(context.Context, PinRequest) (Rollback, error)        { return Rollback{}, nil }
+func (service) Release(context.Context, ReleaseRequest) (Release, error) { return Release{}, nil }
+func (service) Holds(context.Context) (Holds, error)                     { return Holds{}, nil }
+func (service) Follow(context.Context, string, func(Row)) (Row, error)   { return Row{}, nil }
+
 // TestRoles: which role each call takes, and which of them a token that is confined to namespaces reaches. A caller that
 // nobody knows reaches nothing.
 func TestRoles(t *testing.T) {
 	t.Parallel()
-	h := Handler(service{}, service{})
+	h := Handler(service{}, service{}, service{})
 	for _, c := range []struct {
 		method, path string
 		need         Role
@@ -37,6 +45,8 @@ func TestRoles(t *testing.T) {
 	}{
 		{"GET", "status", RoleView, false}, {"GET", "history", RoleView, true}, {"GET", "diff", RoleView, false},
 		{"GET", "objects", RoleView, false}, {"POST", "plan", RoleView, false},
+		{"GET", "holds", RoleView, true}, {"GET", "follow", RoleView, true},
+		{"POST", "rollback", RoleRollback, true}, {"POST", "pin", RoleRollback, true}, {"POST", "release", RoleRollback, true},
 		{"POST", "sync", RoleEdit, false}, {"POST", "suspend", RoleEdit, false}, {"POST", "resume", RoleEdit, false},
 		{"POST", "webhook-test", RoleEdit, false}, {"GET", "backup", RoleEdit, false},
 	} {

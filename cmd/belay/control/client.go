@@ -102,6 +102,31 @@ func (c *Client) Sync(ctx context.Context, r SyncRequest, moved func(Row)) (Sync
 	return streamed[SyncResult](ctx, c, http.MethodPost, "sync", nil, r, moved)
 }
 
+// Rollback goes back, or says what it would do.
+func (c *Client) Rollback(ctx context.Context, r RollbackRequest) (Rollback, error) {
+	return call[Rollback](ctx, c, http.MethodPost, "rollback", nil, r)
+}
+
+// Pin keeps a Deployment at a revision.
+func (c *Client) Pin(ctx context.Context, r PinRequest) (Rollback, error) {
+	return call[Rollback](ctx, c, http.MethodPost, "pin", nil, r)
+}
+
+// Release ends a hold, or says what it would do.
+func (c *Client) Release(ctx context.Context, r ReleaseRequest) (Release, error) {
+	return call[Release](ctx, c, http.MethodPost, "release", nil, r)
+}
+
+// Holds asks for all holds and marks.
+func (c *Client) Holds(ctx context.Context) (Holds, error) {
+	return call[Holds](ctx, c, http.MethodGet, "holds", nil, nil)
+}
+
+// Follow waits until a row of the history has ended or stands still. moved is called whenever its outcome changes.
+func (c *Client) Follow(ctx context.Context, row string, moved func(Row)) (Row, error) {
+	return streamed[Row](ctx, c, http.MethodGet, "follow", url.Values{"row": {row}}, nil, moved)
+}
+
 // streamed makes a request whose answer is rows that move, and a result at the end.
 func streamed[T any](ctx context.Context, c *Client, method, path string, query url.Values, body any, moved func(Row)) (T, error) {
 	var zero T

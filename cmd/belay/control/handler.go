@@ -38,9 +38,10 @@ const prefix = "/belay/v1/"
 
 // Handler serves the API to callers that the request's context names (WithCaller), each to what its role lets it.
 // Errors are JSON objects {error, hint}.
-func Handler(r Reader, o Operator) http.Handler {
+func Handler(r Reader, o Operator, h Holder) http.Handler {
 	s := routes{http.NewServeMux()}
 	s.reads(r)
+	s.holds(h)
 	s.handle("POST", "sync", RoleEdit, false, http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) { sync(w, req, o) }))
 	s.answer("POST", "webhook-test", RoleEdit, false, func(req *http.Request) (any, error) {
 		return o.TestWebhook(req.Context(), req.URL.Query().Get("source"))
@@ -107,6 +108,17 @@ func (s routes) reads(r Reader) {
 		}
 		return r.Objects(req.Context(), ObjectQuery{Kind: q.Get("kind"), Namespace: q.Get("namespace"), Name: q.Get("name"), After: after})
 	})
+}
+
+// holds are the ways back, and what keeps a Deployment there.
+func (s routes) holds(h Holder) {
+	asked(s, "rollback", RoleRollback, true, h.Rollback)
+	asked(s, "pin", RoleRollback, true, h.Pin)
+	asked(s, "release", RoleRollback, true, h.Release)
+	s.answer("GET", "holds", RoleView, true, func(req *http.Request) (any, error) { return h.Holds(req.Context()) })
+	s.handle("GET", "follow", RoleView, true, http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		stream(w, func(moved func(Row)) (any, error) { return h.Follow(req.Context(), req.URL.Query().Get("row"), moved) })
+	}))
 }
 
 // answer turns a function into a handler that writes its result, or its error, as JSON.

@@ -73,13 +73,20 @@ type Deployment struct {
 	Reason    string   `json:"reason,omitempty"`
 	Outcome   string   `json:"outcome,omitempty"`
 	Wants     *Wants   `json:"wants,omitempty"`
-	Next      string   `json:"next,omitempty"` // what happens next, or what to do
+	Hold      *Hold    `json:"hold,omitempty"`
+	// Overrides are what people set beside Git.
+	Overrides []Override `json:"overrides,omitempty"`
+	Next      string     `json:"next,omitempty"` // what happens next, or what to do
 }
 
 // Wants is what Git wants of a Deployment that runs something else.
 type Wants struct {
 	Commit string   `json:"commit"`
 	Images []string `json:"images"`
+	// Tainted says by what it is held off: image, fields or template; empty: nothing of it is bad.
+	Tainted string `json:"tainted,omitempty"`
+	// Bad is what was found bad in it: images as container=image, or the paths of fields.
+	Bad []string `json:"bad,omitempty"`
 }
 
 // Problem is one thing that is wrong in Git, or that cannot be done, at its place where that is known.
@@ -114,10 +121,15 @@ type Row struct {
 	Override     string    `json:"override,omitempty"` // why a person let it through a closed window
 	SupersededBy string    `json:"supersededBy,omitempty"`
 	RolledBackBy string    `json:"rolledBackBy,omitempty"`
-	ReplicaSet   string    `json:"replicaSet,omitempty"`
-	StartedAt    time.Time `json:"startedAt,omitzero"`
-	EndedAt      time.Time `json:"endedAt,omitzero"`
-	Images       []string  `json:"images"`
+	// Of what a person, or Belay by itself, did beside Git: rollback, pin or restart; by which door, who and why.
+	Operation  string    `json:"operation,omitempty"`
+	Door       string    `json:"door,omitempty"`
+	By         string    `json:"by,omitempty"`
+	Why        string    `json:"why,omitempty"`
+	ReplicaSet string    `json:"replicaSet,omitempty"`
+	StartedAt  time.Time `json:"startedAt,omitzero"`
+	EndedAt    time.Time `json:"endedAt,omitzero"`
+	Images     []string  `json:"images"`
 }
 
 // HistoryQuery names the Deployment. An empty Namespace means the only one that has it. All includes rows of

@@ -19,7 +19,7 @@ func (e *env) history() *cobra.Command {
 		Use:     "history deploy/NAME",
 		Short:   "Show every commit that changed a Deployment, and what became of it",
 		Example: "  belay history deploy/web\n  belay history deploy/web --at 2026-11-21T02:14:00Z",
-		Args:    arguments(cobra.ExactArgs(1)),
+		Args:    arguments(cobra.ExactArgs(1)), ValidArgsFunction: e.completeDeployments,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			var err error
 			if q.Name, err = deploymentName(cmd, args[0]); err != nil {
@@ -52,7 +52,7 @@ func printHistory(w io.Writer, rows []control.Row, now time.Time) error {
 	table := [][]string{}
 	for _, r := range rows {
 		table = append(table, []string{
-			revision(r), short(r.Commit), author(r.Author), Age(r.CommittedAt, now), outcome(r, byID), orNone(r.ChangeCause),
+			revision(r), short(r.Commit), actor(r), Age(made(r), now), outcome(r, byID), orNone(r.ChangeCause),
 		})
 	}
 	return writeTable(w, []string{"REVISION", "COMMIT", "AUTHOR", "AGE", "OUTCOME", "CHANGE-CAUSE"}, table)
@@ -66,7 +66,8 @@ func revision(r control.Row) string {
 	return number(r.Revision)
 }
 
-// outcome is the word, with what ended the row: another row's revision, or its commit where it has none.
+// outcome is the word, with what ended the row: another row's revision, or its commit where it has none. Of a rollback
+// that a person asked for, who it was, why, and its ID.
 func outcome(r control.Row, byID map[string]control.Row) string {
 	by := r.SupersededBy
 	if by == "" {
@@ -79,6 +80,9 @@ func outcome(r control.Row, byID map[string]control.Row) string {
 		if other.Revision == 0 {
 			name = short(other.Commit)
 		}
+		if r.RolledBackBy != "" && other.Operation != "" {
+			name += ", " + operated(other)
+		}
 		return fmt.Sprintf("%s(by %s)", r.Outcome, name)
 	case r.Reason != "":
 		return fmt.Sprintf("%s(%s)", r.Outcome, r.Reason)
@@ -86,8 +90,33 @@ func outcome(r control.Row, byID map[string]control.Row) string {
 	return r.Outcome
 }
 
+// operated says who did something beside Git, why, and under which ID.
+func operated(r control.Row) string {
+	s := r.By
+	if r.Why != "" {
+		s += fmt.Sprintf(" %q", Line(r.Why))
+	}
+	return s + " " + r.ID
+}
+
+// actor is who made a revision: the author of the commit, or who did it beside Git.
+func actor(r control.Row) string {
+	if r.Commit == "" && r.By != "" {
+		return r.By
+	}
+	return author(r.Author)
+}
+
 // author is the name without the address.
 func author(s string) string {
 	name, _, _ := strings.Cut(s, " <")
 	return orNone(name)
+}
+
+// made is when a row came about: when its commit was made, or when it was asked for.
+func made(r control.Row) time.Time {
+	if r.CommittedAt.IsZero() {
+		return r.StartedAt
+	}
+	return r.CommittedAt
 }

@@ -23,7 +23,7 @@ func (e *env) plan() *cobra.Command {
 		Example: "  belay plan deploy/web --image web=web:2\n" +
 			"  belay plan deploy/web --replicas 5\n" +
 			"  belay plan deploy/web -f web.yaml",
-		Args: arguments(cobra.ExactArgs(1)),
+		Args: arguments(cobra.ExactArgs(1)), ValidArgsFunction: e.completeDeployments,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			var err error
 			if q.Name, err = deploymentName(cmd, args[0]); err != nil {

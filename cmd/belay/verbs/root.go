@@ -55,7 +55,7 @@ func (e *env) root(args []string) *cobra.Command {
 		Use:   "belay",
 		Short: "Make a Git repository of Kubernetes Deployments run, and go back when it must",
 		Long: "Belay follows a Git repository of Kubernetes Deployment manifests: every commit that changes a Deployment\n" +
-			"becomes a revision, rolls out, and can be taken back with git revert.\n\n" +
+			"becomes a revision and rolls out, and `belay rollback` goes back at once and stays there until Git agrees.\n\n" +
 			"Try `belay demo` first; then `belay serve --repo PATH`.",
 		SilenceErrors: true, SilenceUsage: true,
 		Args: cobra.NoArgs,
@@ -66,8 +66,8 @@ func (e *env) root(args []string) *cobra.Command {
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return UsageError(cmd.CommandPath(), err) })
 	root.AddGroup(&cobra.Group{ID: ownGroup, Title: "Commands:"})
 	own := []*cobra.Command{
-		e.demo(), e.serve(), e.status(), e.history(), e.sync(), e.diff(), e.plan(), e.suspend("suspend", true),
-		e.suspend("resume", false), e.configuration(), e.knownHosts(), e.validate(), e.version(), e.kubeconfig(), e.backup(), e.restore(), e.webhook(),
+		e.demo(), e.serve(), e.status(), e.history(), e.rollback(), e.pin(), e.release(), e.holds(), e.sync(), e.diff(), e.plan(),
+		e.suspend("suspend", true), e.suspend("resume", false), e.configuration(), e.knownHosts(), e.validate(), e.version(), e.kubeconfig(), e.backup(), e.restore(), e.webhook(),
 	}
 	for _, cmd := range own {
 		cmd.GroupID = ownGroup
@@ -121,8 +121,8 @@ func ask[T any](e *env, f func(*control.Client) (T, error)) (T, error) {
 	return v, notRunning(e, err)
 }
 
-// isTerminal reports whether w is a terminal.
-func isTerminal(w io.Writer) bool {
-	f, ok := w.(interface{ Fd() uintptr })
+// isTerminal reports whether a file is a terminal.
+func isTerminal(file any) bool {
+	f, ok := file.(interface{ Fd() uintptr })
 	return ok && isatty.IsTerminal(f.Fd())
 }

@@ -89,6 +89,9 @@ func printStatus(w io.Writer, s control.Status, now time.Time) error {
 			return err
 		}
 	}
+	if err := printHeld(w, s.Deployments, now); err != nil {
+		return err
+	}
 	if len(s.Problems) > 0 {
 		fmt.Fprintln(w, "\nPROBLEMS")
 	}
@@ -121,24 +124,6 @@ func closed(c control.Closed) string {
 		return "closed by " + c.By
 	}
 	return fmt.Sprintf("closed until %s by %s", c.Until.Format(time.RFC3339), c.By)
-}
-
-// note says what else is to know of a Deployment.
-func note(d control.Deployment) string {
-	var parts []string
-	switch {
-	case d.Reason != "":
-		parts = append(parts, d.Outcome+": "+d.Reason)
-	case d.Outcome != "" && d.Health != control.Healthy:
-		parts = append(parts, d.Outcome)
-	}
-	if d.Wants != nil {
-		parts = append(parts, fmt.Sprintf("git wants %s %s", short(d.Wants.Commit), strings.Join(d.Wants.Images, ",")))
-	}
-	if d.Next != "" {
-		parts = append(parts, "next: "+d.Next)
-	}
-	return strings.Join(parts, " | ")
 }
 
 // problemLine is file:line: field: message (reason, commit), as far as each is known.

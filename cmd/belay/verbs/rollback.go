@@ -1,0 +1,125 @@
+package verbs
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"github.com/belay-dev/belay/cmd/belay/control"
+)
+
+// rollbackFlags are what a rollback takes besides its request.
+type rollbackFlags struct {
+	yes, wait bool
+	output    string
+}
+
+// rollback goes back. Exit status 0: the hold is applied; 1: refused, or nobody can tell.
+func (e *env) rollback() *cobra.Command {
+	var r control.RollbackRequest
+	var f rollbackFlags
+	cmd := &cobra.Command{
+		Use:   "rollback deploy/NAME",
+		Short: "Go back to a revision that ran, and stay there until Git agrees",
+		Long: "Go back to the stable revision that ran last, or to another one, at once and whatever Git says: the Deployment is\n" +
+			"held there until Git no longer wants what was rolled back. Everything else goes on being synced.\n\n" +
+			"On a terminal it shows what it would do, and asks. Exit status 0: held; 1: refused.",
+		Example: "  belay rollback deploy/web --dry-run\n" +
+			"  belay rollback deploy/web -m '5xx since 02:10'\n" +
+			"  belay rollback deploy/web --to-revision 3 --yes --wait",
+		Args:              arguments(cobra.ExactArgs(1)),
+		ValidArgsFunction: e.completeDeployments,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			var err error
+			if r.Name, err = deploymentName(cmd, args[0]); err != nil {
+				return err
+			}
+			switch {
+			case cmd.Flags().Changed("to-revision") && r.ToRevision <= 0:
+				return UsageError(cmd.CommandPath(), fmt.Errorf("--to-revision %d is not positive", r.ToRevision))
+			case r.ToRevision != 0 && r.ToCommit != "":
+				return UsageError(cmd.CommandPath(), errors.New("--to-revision and --to-commit exclude each other"))
+			}
+			return e.rollBack(cmd, r, f)
+		},
+	}
+	namespaceFlag(cmd, &r.Namespace)
+	flags := cmd.Flags()
+	flags.Int64Var(&r.ToRevision, "to-revision", 0, "revision to go back to (default the stable one that ran last)")
+	flags.StringVar(&r.ToCommit, "to-commit", "", "commit to go back to, of those in the history")
+	flags.StringVar(&r.Mode, "mode", "auto", "what becomes of it in Git: auto, revert, restore or hold")
+	flags.StringVarP(&r.Why, "message", "m", "", "why; kept with the hold")
+	flags.BoolVar(&r.DryRun, "dry-run", false, "only show what would be done")
+	flags.BoolVar(&f.yes, "yes", false, "do not ask")
+	flags.BoolVar(&f.wait, "wait", false, "wait until the rollout has ended, or stands still")
+	outputFlag(cmd, &f.output)
+	e.completeFlag(cmd, "mode", "auto", "revert", "restore", "hold")
+	e.completeRevisions(cmd)
+	return cmd
+}
+
+// rollBack shows, asks, and goes back.
+func (e *env) rollBack(cmd *cobra.Command, r control.RollbackRequest, f rollbackFlags) error {
+	ctx := cmd.Context()
+	roll := func(r control.RollbackRequest) (control.Rollback, error) {
+		return ask(e, func(c *control.Client) (control.Rollback, error) { return c.Rollback(ctx, r) })
+	}
+	if !r.DryRun && !f.yes {
+		if err := e.mayAsk(); err != nil {
+			return err
+		}
+		preview := r
+		preview.DryRun = true
+		p, err := roll(preview)
+		if err != nil {
+			return err
+		}
+		if err := printPreview(e.out, p); err != nil || p.Skipped {
+			return err
+		}
+		if err := e.question(fmt.Sprintf("Roll back %s/%s?", p.Namespace, p.Name)); err != nil {
+			return err
+		}
+		r.Namespace = p.Namespace
+		if p.From != nil {
+			r.Expect = current(*p.From)
+		}
+	}
+	res, err := roll(r)
+	if err != nil {
+		return err
+	}
+	return e.rolledBack(cmd, res, f)
+}
+
+// rolledBack prints what was done, and waits for it where it was asked to.
+func (e *env) rolledBack(cmd *cobra.Command, res control.Rollback, f rollbackFlags) error {
+	people := printRolledBack
+	if res.DryRun {
+		people = printPreview
+	}
+	if err := e.printRollback(f.output, res, people); err != nil {
+		return err
+	}
+	if !f.wait || res.DryRun || res.Skipped || res.Row == "" {
+		return nil
+	}
+	row, err := ask(e, func(c *control.Client) (control.Row, error) {
+		return c.Follow(cmd.Context(), res.Row, func(row control.Row) {
+			if isTerminal(e.out) {
+				fmt.Fprintln(e.out, rowLine(row))
+			}
+		})
+	})
+	if err != nil {
+		return err
+	}
+	if f.output == "" {
+		fmt.Fprintln(e.out, rowLine(row))
+	}
+	if row.Outcome != "Complete" && row.Outcome != "Applied" {
+		return &ExitError{Code: exitFailure}
+	}
+	return nil
+}
