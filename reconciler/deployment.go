@@ -348,13 +348,24 @@ func (p *planner) wait(s Subject, i int, was state.Row, reason Reason, message s
 	}
 }
 
+// handOver is when a template is handed over: now, or just after the last one was where somebody set the clock back
+// since. What ran last is told by these times.
+func handOver(rows []state.Row, now time.Time) time.Time {
+	for _, r := range rows {
+		if now.Before(r.StartedAt) {
+			now = r.StartedAt.Add(time.Nanosecond)
+		}
+	}
+	return now
+}
+
 // rollout hands row i's template over: its annotations go with it, and what it overtakes or undoes is recorded.
 func (p *planner) rollout(s Subject, i int, reason Reason) {
 	r, ok := ledger.Become(s.Rows[i], ledger.Progressing)
 	if !ok {
 		return
 	}
-	r.StartedAt, r.Reason, r.Message = p.in.Now, "", ""
+	r.StartedAt, r.Reason, r.Message = handOver(s.Rows, p.in.Now), "", ""
 	r.Template, r.Bare, r.Images = s.Desired.Template, bareOf(s.Desired), Images(s.Desired.Object()) // an upgrade may render it anew meanwhile
 	r.UID = ""
 	if s.Live.Object != nil {
