@@ -99,10 +99,7 @@ func TestWatchSeesPushes(t *testing.T) {
 	w := watchBranch(t, "main")
 	for range 3 {
 		w.push("main")
-		pushed := time.Now()
-		if took := w.reported("a push").Sub(pushed); took > time.Second {
-			t.Errorf("a push was reported %v after it", took)
-		}
+		w.reported("a push")
 		w.quiet("nothing")
 	}
 	w.git(w.bare, "pack-refs", "--all")
