@@ -11,6 +11,7 @@ import (
 
 	"github.com/belay-dev/belay/reconciler/engine"
 	"github.com/belay-dev/belay/reconciler/ledger"
+	"github.com/belay-dev/belay/reconciler/rollback"
 	"github.com/belay-dev/belay/state"
 )
 
@@ -154,6 +155,7 @@ func (p *planner) free(s Subject, i int, facts SourceFacts) {
 	case s.Live.Object == nil && i < 0:
 		p.missing(s)
 	case i < 0:
+		p.suppressed(s)
 		p.settled(s, facts)
 	case s.Live.Object == nil:
 		p.first(s, i)
@@ -185,6 +187,18 @@ func (p *planner) again(s Subject, reason Reason) state.Row {
 		Operation: r.Operation, Door: r.Door, By: r.By, Why: r.Why,
 		Outcome: ledger.Pending, Open: true, Reason: string(reason), RecordedAt: p.in.Now,
 	}
+}
+
+// suppressed says that a rollout that failed is not rolled back by itself.
+func (p *planner) suppressed(s Subject) {
+	i := current(s.Rows, s.Live)
+	if i < 0 || s.Rows[i].Suppressed == "" || s.Rows[i].Outcome != ledger.Failed {
+		return
+	}
+	why := rollback.Suppression(s.Rows[i].Suppressed)
+	p.hold(Withheld{
+		Key: s.Key, Row: s.Rows[i].ID, Reason: ReasonAutoRollbackSuppressed, Detail: Reason(why), Message: "not rolled back by itself: " + why.Describe(),
+	})
 }
 
 // settled applies the fields beside the template of a Deployment that no row waits for.

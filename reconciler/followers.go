@@ -124,7 +124,8 @@ func (l *Loop) leave(ctx context.Context, left []*follower) {
 	}
 	work := newWorkset()
 	work.load(l.o.Store, l.configured)
-	work.prune, work.opens = l.work.prune, l.work.opens
+	work.prune, work.opens, work.wakes = l.work.prune, l.work.opens, l.work.wakes
+	maps.Copy(work.missed, l.work.missed)
 	l.work = work
 	dropped := func(k engine.Key) bool { return l.desired(k) == nil && !l.configured(k, "") }
 	maps.DeleteFunc(work.prune, func(k engine.Key, _ struct{}) bool { return dropped(k) })

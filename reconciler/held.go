@@ -192,36 +192,43 @@ func (p *planner) operation(s Subject, i int) {
 
 // keep leaves the pod template of a held Deployment as it is held, applies the rest, and says what is held off.
 func (p *planner) keep(s Subject, i int) {
-	w := Withheld{Key: s.Key, Reason: ReasonSuspended}
 	var rows []state.Row
-	if s.Hold != nil {
-		w = p.withheld(s)
-		if i >= 0 {
-			w.Row = s.Rows[i].ID
-			if r, ok := heldRow(s.Rows[i], w); ok {
-				rows = append(rows, r)
-				if w.Detail == DetailTainted && len(p.events) == 0 {
-					p.say(true, ReasonBadChangeReappeared, p.verdict.Message())
-				}
-			}
-		}
-	}
-	if s.Hold != nil || i >= 0 {
-		p.hold(w)
-	}
 	switch {
-	case s.Desired == nil:
-	case p.verdict.Standing == rollback.Pinned && len(rows) > 0 && s.Live.Object != nil && sameBare(rows[0], s.Desired):
-		p.noRollout(s, i) // the pinned template is what Git wants
-	case s.Live.Object == nil && s.Hold != nil:
-		p.missing(s)
+	case s.Hold != nil:
+		rows = p.holdOff(s, i)
+	case i >= 0:
+		p.hold(Withheld{Key: s.Key, Reason: ReasonSuspended})
+	}
+	held := s.Hold != nil && s.Desired != nil
+	switch {
+	case s.Desired == nil, s.Live.Object == nil && !held:
 	case s.Live.Object == nil:
-	case s.Live.Rollout.Template != s.Desired.Template && s.Hold != nil:
+		p.missing(s)
+	case held && s.Live.Rollout.Template != s.Desired.Template:
 		s.Rows = append(replace(s.Rows, rows), p.again(s, ReasonHeldBack))
 		p.rollout(s, len(s.Rows)-1, ReasonHeldBack)
+	case p.verdict.Standing == rollback.Pinned && len(rows) > 0 && sameBare(rows[0], s.Desired):
+		p.noRollout(s, i) // the pinned template is what Git wants
 	default:
 		p.applyRest(s, ReasonSpecChanged, rows)
 	}
+}
+
+// holdOff says what a hold keeps off. It gives the row that waits behind it, if that is news.
+func (p *planner) holdOff(s Subject, i int) []state.Row {
+	w := p.withheld(s)
+	var rows []state.Row
+	if i >= 0 {
+		w.Row = s.Rows[i].ID
+		if r, ok := heldRow(s.Rows[i], w); ok {
+			rows = append(rows, r)
+			if w.Detail == DetailTainted && len(p.events) == 0 {
+				p.say(true, ReasonBadChangeReappeared, p.verdict.Message())
+			}
+		}
+	}
+	p.hold(w)
+	return rows
 }
 
 // sameBare reports whether a row's template is the one that a Deployment has, restartedAt aside.

@@ -12,6 +12,7 @@ import (
 
 	"github.com/belay-dev/belay/manifests"
 	"github.com/belay-dev/belay/reconciler/engine"
+	"github.com/belay-dev/belay/reconciler/rollback"
 	"github.com/belay-dev/belay/state"
 )
 
@@ -29,6 +30,8 @@ type App struct {
 	Path    string
 	Prune   bool
 	Windows []Window // besides the source's
+	// OnFailure says what happens by itself when a rollout passes its deadline; empty: nothing.
+	OnFailure rollback.OnFailure
 }
 
 // Source is one branch of one repository, as the loop follows it.
@@ -65,6 +68,7 @@ type Loop struct {
 	work    workset
 	retry   map[engine.Key]retry
 	timer   *time.Timer
+	since   time.Time // when it began to run
 
 	mu        sync.Mutex // guards published
 	published map[string]SourceStatus
@@ -102,7 +106,11 @@ func (l *Loop) Run(ctx context.Context) error {
 	defer l.running.Wait()
 	defer cancel()
 
+	l.since = l.o.Now()
 	l.work.load(l.o.Store, l.configured)
+	for _, f := range l.followers() {
+		l.work.loadMissed(l.o.Store, f.Name)
+	}
 	l.timer = time.NewTimer(time.Hour)
 	defer l.timer.Stop()
 
@@ -200,6 +208,9 @@ func (l *Loop) schedule() {
 	for _, at := range l.work.opens {
 		next = min(next, time.Minute, max(at.Sub(l.o.Now()), time.Millisecond)) // a minute: somebody may set the clock
 	}
+	for _, at := range l.work.wakes {
+		next = min(next, max(at.Sub(l.o.Now()), time.Millisecond))
+	}
 	for _, r := range l.retry {
 		next = min(next, max(r.wait(l.o.Now()), time.Millisecond))
 	}
@@ -210,6 +221,11 @@ func (l *Loop) schedule() {
 func (l *Loop) due() []engine.Key {
 	var keys []engine.Key
 	for k, at := range l.work.opens {
+		if !at.After(l.o.Now()) {
+			keys = append(keys, k)
+		}
+	}
+	for k, at := range l.work.wakes {
 		if !at.After(l.o.Now()) {
 			keys = append(keys, k)
 		}

@@ -28,6 +28,7 @@ type wish struct {
 	holds    Holds
 	rows     []state.Row // moved on, or new: the last is the operation's own
 	recreate []state.Object
+	managed  []state.Managed // of what is re-created: it goes again when nothing names it
 	events   []Event
 }
 
@@ -214,7 +215,7 @@ func (l *Loop) wishOf(d rollback.Decision, f rollback.Facts, out *rollback.Resul
 		w.rows = append(slices.Clone(w.rows), d.Row)
 	}
 	for _, ref := range d.To.Configs {
-		l.config(f.Namespace, ref, out, &w)
+		l.config(f.Namespace, ref, d.To, out, &w)
 	}
 	for _, warning := range d.Warnings {
 		w.events = append(w.events, Event{Warning: true, Reason: ReasonRollbackToBad, Message: warning})
@@ -231,14 +232,18 @@ func (l *Loop) wishOf(d rollback.Decision, f rollback.Facts, out *rollback.Resul
 }
 
 // config compares one ConfigMap or Secret with what it was when the target ran: a missing one comes back.
-func (l *Loop) config(namespace string, ref state.ConfigRef, out *rollback.Result, w *wish) {
+func (l *Loop) config(namespace string, ref state.ConfigRef, to state.Row, out *rollback.Result, w *wish) {
 	name := string(ref.Kind) + "/" + ref.Name
-	live := l.o.Engine.Live(engine.Key{Kind: ref.Kind, Namespace: namespace, Name: ref.Name}).Object
+	key := engine.Key{Kind: ref.Kind, Namespace: namespace, Name: ref.Name}
+	live := l.o.Engine.Live(key).Object
 	c, kept := l.o.Store.Config(ref.Hash)
 	switch {
 	case live == nil && kept:
 		out.Recreate = append(out.Recreate, name)
 		w.recreate = append(w.recreate, ConfigObject(namespace, ref, c))
+		if _, managed := l.o.Store.Managed(key); !managed && l.desired(key) == nil && to.Source != "" {
+			w.managed = append(w.managed, state.Managed{Key: key, Source: to.Source, App: to.App, Root: to.Root, Commit: to.Commit, RemovedBy: to.Commit})
+		}
 	case live == nil:
 		out.Warnings = append(out.Warnings, name+" is missing, and the ledger does not have it")
 	case ref.Hash != "":
@@ -324,8 +329,13 @@ func (l *Loop) carryOut(ctx context.Context, k engine.Key, w wish, actions []Act
 		}
 	}
 	ws := w.holds.writes(k)
+	again := []engine.Key{k}
 	for _, r := range w.rows {
 		ws = append(ws, state.PutRow(r))
+	}
+	for _, m := range w.managed {
+		ws = append(ws, state.PutManaged(m))
+		again = append(again, m.Key)
 	}
 	var change *engine.Change
 	for _, a := range actions {
@@ -344,7 +354,6 @@ func (l *Loop) carryOut(ctx context.Context, k engine.Key, w wish, actions []Act
 	if err != nil {
 		return err
 	}
-	again := []engine.Key{k}
 	for _, a := range actions {
 		again = append(again, l.done(a)...)
 	}

@@ -28,6 +28,7 @@ func (l *Loop) pass(ctx context.Context, keys []engine.Key) {
 		plan := Make(l.input(keys))
 		again := l.execute(ctx, plan)
 		l.withheld(keys, plan)
+		l.automatic(ctx, keys)
 		keys = again
 		keys = append(keys, l.work.next(l.o.MaxRollouts)...)
 	}
@@ -111,13 +112,16 @@ func (l *Loop) commitOpen(source, hash string) bool {
 	})
 }
 
-// named reports whether a kept ReplicaSet's pods use a ConfigMap or Secret.
+// named reports whether the pods of a kept ReplicaSet, or of what is held, use a ConfigMap or Secret.
 func (l *Loop) named(k engine.Key) bool {
 	if k.Kind != state.KindConfigMap && k.Kind != state.KindSecret {
 		return false
 	}
 	return slices.ContainsFunc(state.List[*appsv1.ReplicaSet](l.o.Store, k.Namespace), func(rs *appsv1.ReplicaSet) bool {
 		return Names(&rs.Spec.Template.Spec, k.Kind, k.Name)
+	}) || slices.ContainsFunc(l.o.Store.Holds(), func(h state.Hold) bool {
+		t := l.template(h.Template)
+		return h.Namespace == k.Namespace && t != nil && Names(&t.Spec, k.Kind, k.Name)
 	})
 }
 

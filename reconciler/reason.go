@@ -61,10 +61,11 @@ const (
 
 // What Events tell of holds.
 const (
-	ReasonDeploymentRollback  Reason = "DeploymentRollback"  // Kubernetes' own word
-	ReasonHoldEnded           Reason = "HoldEnded"           // by itself, or by a release
-	ReasonHoldKept            Reason = "HoldKept"            // a pin became a rollback hold
-	ReasonPin                 Reason = "Pinned"              // a person pinned the Deployment
-	ReasonBadChangeReappeared Reason = "BadChangeReappeared" // Git wants what was rolled back before
-	ReasonRollbackToBad       Reason = "RollbackToBad"       // a person went to what somebody rolled back
+	ReasonDeploymentRollback     Reason = "DeploymentRollback"     // Kubernetes' own word
+	ReasonHoldEnded              Reason = "HoldEnded"              // by itself, or by a release
+	ReasonHoldKept               Reason = "HoldKept"               // a pin became a rollback hold
+	ReasonPin                    Reason = "Pinned"                 // a person pinned the Deployment
+	ReasonBadChangeReappeared    Reason = "BadChangeReappeared"    // Git wants what was rolled back before
+	ReasonAutoRollbackSuppressed Reason = "AutoRollbackSuppressed" // nothing is rolled back by itself; the message says why
+	ReasonRollbackToBad          Reason = "RollbackToBad"          // a person went to what somebody rolled back
 )

@@ -75,6 +75,12 @@ func (w *world) goBack(verb, rest string) string {
 		return w.holds()
 	case "events":
 		return w.events()
+	case "configmap": // NAME: what is in it
+		c, ok := state.Get[*corev1.ConfigMap](w.store, "default", name)
+		if !ok {
+			return "no such ConfigMap\n"
+		}
+		return fmt.Sprintf("%s %v\n", c.Name, c.Data)
 	case "held": // NAME: its condition
 		return w.condition(name)
 	default:
@@ -222,7 +228,19 @@ func (w *world) events() string {
 		}
 	}
 	slices.Sort(lines)
-	return strings.Join(lines, "")
+	var b strings.Builder
+	for i := 0; i < len(lines); {
+		n := 1
+		for i+n < len(lines) && lines[i+n] == lines[i] {
+			n++
+		}
+		if n > 1 {
+			fmt.Fprintf(&b, "%d × ", n)
+		}
+		b.WriteString(lines[i])
+		i += n
+	}
+	return b.String()
 }
 
 // withoutID leaves out the ID of a hold: its place in the text is enough.

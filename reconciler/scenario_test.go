@@ -30,6 +30,7 @@ import (
 	"github.com/belay-dev/belay/reconciler/node"
 	"github.com/belay-dev/belay/reconciler/node/simulated"
 	"github.com/belay-dev/belay/reconciler/replicaset"
+	"github.com/belay-dev/belay/reconciler/rollback"
 	"github.com/belay-dev/belay/reconciler/rollout"
 	"github.com/belay-dev/belay/state"
 )
@@ -95,6 +96,8 @@ type world struct {
 	max   int
 	past  int // older commits to import
 
+	onFailure rollback.OnFailure
+
 	windows []reconciler.Window
 
 	shop      reconciler.Source // as the loop got it
@@ -158,7 +161,7 @@ func (w *world) source() reconciler.Source {
 		Import: w.past, Windows: w.windows,
 	}
 	for _, a := range w.apps {
-		src.Apps = append(src.Apps, reconciler.App{Name: a.Name, Path: a.Path, Prune: w.prune})
+		src.Apps = append(src.Apps, reconciler.App{Name: a.Name, Path: a.Path, Prune: w.prune, OnFailure: w.onFailure})
 	}
 	return src
 }
@@ -253,6 +256,16 @@ func (w *world) do(command string) string {
 		rows := w.store.Rows("default", rest)
 		r := rows[len(rows)-1]
 		return fmt.Sprintf("%s %s: %s%s\n", r.Commit, r.Outcome, r.Message, r.Override)
+	case "on-failure": // none|hold
+		w.onFailure = rollback.OnFailure(rest)
+		return w.do("restart")
+	case "down": // DURATION: nothing runs, neither the loop nor the controllers
+		w.stopLoop()
+		w.stopNodes()
+		out := w.do("tick " + rest)
+		w.start()
+		synctest.Wait()
+		return out
 	case "no-prune":
 		w.prune = false
 		return w.do("restart")

@@ -19,13 +19,15 @@ type workset struct {
 	failed  map[string]map[string]struct{} // commit → rows that failed
 	prune   map[engine.Key]struct{}        // objects that wait to be pruned
 	opens   map[engine.Key]time.Time       // objects that wait for a window, and when it opens
+	wakes   map[engine.Key]time.Time       // Deployments whose failure is decided on, and when
+	missed  map[engine.Key]missed          // when Deployments passed their deadline last
 }
 
 func newWorkset() workset {
 	return workset{
 		rolling: map[engine.Key]string{}, waiting: map[engine.Key]int64{},
 		failed: map[string]map[string]struct{}{}, prune: map[engine.Key]struct{}{},
-		opens: map[engine.Key]time.Time{},
+		opens: map[engine.Key]time.Time{}, wakes: map[engine.Key]time.Time{}, missed: map[engine.Key]missed{},
 	}
 }
 
@@ -58,6 +60,7 @@ func rowKey(r state.Row) engine.Key {
 // note takes in a row as it now stands.
 func (w *workset) note(r state.Row) {
 	key := rowKey(r)
+	w.missedBy(r)
 	if w.rolling[key] == r.ID && r.Outcome != ledger.Progressing {
 		delete(w.rolling, key)
 	}

@@ -51,6 +51,7 @@ type Row struct {
 	Override     string  `json:"override,omitempty"`     // why a person let it through although something else stopped it
 	SupersededBy string  `json:"supersededBy,omitempty"` // row ID
 	RolledBackBy string  `json:"rolledBackBy,omitempty"` // row ID
+	Suppressed   string  `json:"suppressed,omitempty"`   // why it was not rolled back by itself when it failed
 
 	// Of what a person asked for past Git, or Belay by itself: which operation, through which door, who and why. Empty
 	// for a commit. A rollback's row is filled with the commit that brings Git to the same template.

@@ -10,6 +10,8 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
+
+	"github.com/belay-dev/belay/reconciler/rollback"
 )
 
 // Config is everything a person can set. The zero value is not useful: start from DefaultConfig.
@@ -90,6 +92,8 @@ type AppConfig struct {
 	Namespace string `yaml:"namespace"`
 	// Prune deletes an object when its manifest is gone.
 	Prune bool `yaml:"prune"`
+	// OnFailure says what happens by itself when a rollout passes its progress deadline: none or hold. Empty: none.
+	OnFailure rollback.OnFailure `yaml:"onFailure"`
 	// Windows say when changes may begin; those of the source must let them too.
 	Windows []WindowConfig `yaml:"windows"`
 }
@@ -133,7 +137,7 @@ func DefaultSource() SourceConfig {
 
 // DefaultApp returns what an app gets for the keys it leaves out. Name has no default.
 func DefaultApp() AppConfig {
-	return AppConfig{Namespace: "default", Prune: true}
+	return AppConfig{Namespace: "default", Prune: true, OnFailure: rollback.FailureNone}
 }
 
 //go:embed belay.yaml

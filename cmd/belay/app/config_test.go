@@ -82,7 +82,7 @@ sources:
   interval: 1m30s
   verify: {mode: none}
   apps:
-  - {name: shop, path: ./apps//shop/, namespace: prod, prune: false}
+  - {name: shop, path: ./apps//shop/, namespace: prod, prune: false, onFailure: hold}
   - {name: root, path: .}
   import: 0
 - &second
@@ -100,14 +100,14 @@ simulate: ["web:2=missing", "registry:5000/web@sha256:aa=crash", delay=200ms]
 				Name: "shop", URL: "file:///srv/git/shop.git", Branch: "release/1.10", Interval: 90 * time.Second,
 				Verify: Verify{Mode: VerifyNone},
 				Apps: []AppConfig{
-					{Name: "shop", Path: "apps/shop", Namespace: "prod"},
-					{Name: "root", Namespace: "default", Prune: true},
+					{Name: "shop", Path: "apps/shop", Namespace: "prod", OnFailure: "hold"},
+					{Name: "root", Namespace: "default", Prune: true, OnFailure: "none"},
 				},
 			},
 			{
 				Name: "2", URL: "../deploy", Branch: "main", Interval: 15 * time.Second,
 				Verify: Verify{Mode: VerifyNone}, Import: 50,
-				Apps: []AppConfig{{Name: "all", Path: "clusters", Namespace: "default", Prune: true}},
+				Apps: []AppConfig{{Name: "all", Path: "clusters", Namespace: "default", Prune: true, OnFailure: "none"}},
 			},
 		},
 		Limits:   Limits{Pack: 1 << 30, Blob: 300_000, Files: 1000, Depth: 64},
@@ -265,7 +265,7 @@ func TestFromFlags(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.Name, s.URL, s.Branch, s.Interval = "shop", "file:///srv/shop/.git", "b", time.Minute
-	s.Apps = []AppConfig{{Name: "shop", Path: "p", Namespace: "n", Prune: true}}
+	s.Apps = []AppConfig{{Name: "shop", Path: "p", Namespace: "n", Prune: true, OnFailure: "none"}}
 	want.Sources, want.Simulate, want.Runtime = []SourceConfig{s}, nil, RuntimeSimulated
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)

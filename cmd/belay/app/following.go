@@ -95,7 +95,9 @@ func (f *following) follow(s SourceConfig, limits Limits) *followed {
 	var apps []manifests.App
 	for _, app := range s.Apps {
 		apps = append(apps, manifests.App{Source: s.Name, Name: app.Name, Path: app.Path, Namespace: app.Namespace})
-		src.Apps = append(src.Apps, reconciler.App{Name: app.Name, Path: app.Path, Prune: app.Prune, Windows: windowsOf(app.Windows)})
+		src.Apps = append(src.Apps, reconciler.App{
+			Name: app.Name, Path: app.Path, Prune: app.Prune, Windows: windowsOf(app.Windows), OnFailure: app.OnFailure,
+		})
 	}
 	src.Cache = manifests.NewCache(apps, manifests.Options{Blobs: newBlobs(filepath.Join(f.app.dir, "cache"))})
 	return &followed{config: s, limits: limits, source: src, repository: r}

@@ -13,6 +13,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation"
 
 	"github.com/belay-dev/belay/reconciler/node/simulated"
+	"github.com/belay-dev/belay/reconciler/rollback"
 	"github.com/belay-dev/belay/source/trigger"
 )
 
@@ -95,6 +96,9 @@ func (v *validator) source(at string, s SourceConfig) {
 		v.path(at+".path", a.Path)
 		v.label(at+".namespace", a.Namespace)
 		v.windows(at, a.Windows)
+		if f := a.OnFailure; f != "" && f != rollback.FailureNone && f != rollback.FailureHold {
+			v.add(at+".onFailure", "want none or hold, not %q", f)
+		}
 		where := [2]string{a.Path, a.Namespace}
 		if first, taken := paths[where]; taken {
 			v.add(at+".path", "same path and namespace as %s", first)

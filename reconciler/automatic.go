@@ -1,0 +1,127 @@
+package reconciler
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/belay-dev/belay/reconciler/engine"
+	"github.com/belay-dev/belay/reconciler/ledger"
+	"github.com/belay-dev/belay/reconciler/rollback"
+	"github.com/belay-dev/belay/state"
+)
+
+// deadlineExceeded is Kubernetes' reason for a rollout without progress.
+const deadlineExceeded = "ProgressDeadlineExceeded"
+
+// missed is when a Deployment of a source passed its progress deadline.
+type missed struct {
+	source string
+	at     time.Time
+}
+
+// recentCommits bounds how far back failures are looked for at the start: those that count are minutes old.
+const recentCommits = 50
+
+// loadMissed fills in when Deployments of a source passed their deadlines.
+func (w *workset) loadMissed(s *state.Store, source string) {
+	for _, c := range s.Commits(source, recentCommits) {
+		for _, r := range s.RowsOf(source, c.Step) {
+			w.missedBy(r)
+		}
+	}
+}
+
+// missedBy takes in a row that may have passed its deadline.
+func (w *workset) missedBy(r state.Row) {
+	if r.Outcome == ledger.Failed && r.Reason == deadlineExceeded {
+		w.missed[rowKey(r)] = missed{source: r.Source, at: r.EndedAt}
+	}
+}
+
+// automatic rolls back by itself the Deployments whose rollout passed its deadline, where their app asks for it and
+// nothing speaks against it.
+func (l *Loop) automatic(ctx context.Context, keys []engine.Key) {
+	for _, k := range keys {
+		delete(l.work.wakes, k)
+		r, ok := l.failedRow(k)
+		if !ok {
+			continue
+		}
+		if at := r.EndedAt.Add(rollback.Patience); l.o.Now().Before(at) {
+			l.work.wakes[k] = at
+			continue
+		}
+		if err := l.decide(ctx, k, r); err != nil {
+			l.o.Log.Warn().Stringer("object", k).Err(err).Msg("not rolled back")
+		}
+	}
+}
+
+// failedRow is the row of a Deployment that is to be decided on: its rollout passed its deadline, it is what runs, and
+// nobody holds it.
+func (l *Loop) failedRow(k engine.Key) (state.Row, bool) {
+	d := l.desired(k)
+	if k.Kind != state.KindDeployment || d == nil || l.onFailure(d) != rollback.FailureHold {
+		return state.Row{}, false
+	}
+	if _, held := l.o.Store.Hold(k.Namespace, k.Name); held {
+		return state.Row{}, false
+	}
+	live := l.o.Engine.Live(k)
+	rows := l.o.Store.Rows(k.Namespace, k.Name)
+	i := current(rows, live)
+	if i < 0 || live.Object == nil || rows[i].Template != live.Rollout.Template {
+		return state.Row{}, false
+	}
+	r := rows[i]
+	return r, r.Outcome == ledger.Failed && r.Reason == deadlineExceeded && r.Operation == "" && r.Suppressed == ""
+}
+
+// onFailure is what an app asks for.
+func (l *Loop) onFailure(d *Desired) rollback.OnFailure {
+	f := l.follows.Load().named[d.Source]
+	if f == nil || f.cursor.Suspended {
+		return rollback.FailureNone
+	}
+	i := slices.IndexFunc(f.Apps, func(a App) bool { return a.Name == d.Manifest.App })
+	if i < 0 {
+		return rollback.FailureNone
+	}
+	return cmp.Or(f.Apps[i].OnFailure, rollback.FailureNone)
+}
+
+// decide rolls one Deployment back, or records why not.
+func (l *Loop) decide(ctx context.Context, k engine.Key, r state.Row) error {
+	in, f, err := l.about(k.Namespace, k.Name)
+	if err != nil {
+		return err
+	}
+	x := rollback.Failure{Row: r, Since: l.since, Serving: in.Subjects[0].Live.Serving, Now: l.o.Now()}
+	for other, m := range l.work.missed {
+		if other != k && m.source == r.Source {
+			x.Others = append(x.Others, m.at)
+		}
+	}
+	req, why := rollback.Automatic(f, x)
+	if why == "" {
+		_, err := l.rollback(ctx, req, false)
+		if refused, ok := errors.AsType[*rollback.Refusal](err); !ok || refused.Reason != rollback.Moved {
+			return err
+		}
+		return nil
+	}
+	r.Suppressed = string(why)
+	a := Action{Kind: ActionRecord, Reason: ReasonAutoRollbackSuppressed, Key: k, Row: r.ID, Rows: []state.Row{r}, Events: []Event{{
+		Warning: true, Reason: ReasonAutoRollbackSuppressed, Message: fmt.Sprintf("%s: %s", why, why.Describe()),
+	}}}
+	if err := l.act(ctx, a); err != nil {
+		return err
+	}
+	l.done(a)
+	l.pass(ctx, []engine.Key{k}) // it says so from now on
+	return nil
+}
