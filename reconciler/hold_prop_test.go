@@ -2,6 +2,7 @@ package reconciler
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -180,11 +181,16 @@ func running(name, image string) *appsv1.Deployment {
 	return d
 }
 
-func (w *walk) settle() { w.loop.pass(context.Background(), []engine.Key{walkKey}) }
+// settle plans until nothing moves: what a rollout comes to is seen in the next pass.
+func (w *walk) settle() {
+	for range 5 {
+		w.loop.pass(context.Background(), []engine.Key{walkKey})
+	}
+}
 
 // refusable fails on every error that is no refusal.
 func (w *walk) refusable(err error) {
-	if _, ok := err.(*rollback.Refusal); err != nil && !ok {
+	if _, ok := errors.AsType[*rollback.Refusal](err); err != nil && !ok {
 		w.t.Fatal(err)
 	}
 }
@@ -284,7 +290,7 @@ func (w *walk) check(after string) {
 		w.t.Fatalf("after %s: the plan edited its input", after)
 	}
 	if len(plan.Actions) > 0 {
-		w.t.Fatalf("after %s: not settled: %v %s", after, plan.Actions, dump.Pretty(plan.Actions))
+		w.t.Fatalf("after %s: not settled: %v", after, plan.Actions)
 	}
 	hold, held := w.store.Hold("default", "web")
 	d := live.Deployment()

@@ -207,7 +207,7 @@ func (l *Loop) wishOf(d rollback.Decision, f rollback.Facts, out *rollback.Resul
 		w.holds.Unmarked = append(w.holds.Unmarked, m.ID)
 	}
 	for _, o := range f.Overrides {
-		if o.Field == rollback.FieldRestartedAt { // what is gone back to was not restarted
+		if o.Field == rollback.FieldRestartedAt && d.To.Template != f.Running.Template { // what is gone back to was not restarted
 			w.holds.Unset = append(w.holds.Unset, o.Field)
 		}
 	}

@@ -3,6 +3,7 @@ package rollback
 import (
 	"maps"
 	"slices"
+	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 
@@ -66,16 +67,16 @@ func (f Facts) differing(bad, good *corev1.PodTemplateSpec, after, upTo int) []s
 	is, was := leavesOf(bad), leavesOf(good)
 	var out []state.BadLeaf
 	for path, value := range is {
-		if old, ok := was[path]; !ok || old != value {
+		if old, ok := was[path]; (!ok || old != value) && !filled(value, path, was) {
 			out = append(out, state.BadLeaf{Path: path, Value: value})
 		}
 	}
 	for path := range was {
-		if _, ok := is[path]; !ok {
+		if _, ok := is[path]; !ok && !filled(was[path], path, is) {
 			out = append(out, state.BadLeaf{Path: path, Absent: true})
 		}
 	}
-	slices.SortFunc(out, func(a, b state.BadLeaf) int { return compare(a.Path, b.Path) })
+	slices.SortFunc(out, func(a, b state.BadLeaf) int { return strings.Compare(a.Path, b.Path) })
 	for i := after + 1; i <= upTo; i++ {
 		if !ran(f.Rows[i]) {
 			continue
@@ -95,14 +96,17 @@ func (f Facts) differing(bad, good *corev1.PodTemplateSpec, after, upTo int) []s
 	return out
 }
 
-func compare(a, b string) int {
-	switch {
-	case a < b:
-		return -1
-	case a > b:
-		return 1
+// filled reports whether a value is an empty map of which the other template has leaves: those say it all.
+func filled(value, path string, other map[string]string) bool {
+	if value != "{}" {
+		return false
 	}
-	return 0
+	for p := range other {
+		if strings.HasPrefix(p, path+".") || strings.HasPrefix(p, path+"[") {
+			return true
+		}
+	}
+	return false
 }
 
 // without is what is left of marks once a person has gone to a template: what it carries is bad no more. Ended are the
