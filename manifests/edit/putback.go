@@ -18,7 +18,7 @@ func PutBack(now, old manifests.Tree, then manifests.Object, kind manifests.Root
 	if err != nil {
 		return Proposal{}, err
 	}
-	d := &draft{tree: now, files: map[string][]byte{}}
+	d := &draft{tree: now, files: map[string][]byte{}, named: map[string]bool{}}
 	i := slices.IndexFunc(sites, func(s site) bool { return s.kind == siteManifest })
 	if i < 0 {
 		return Proposal{}, &Refusal{Reason: NotThere, File: orRoot(then.File, then.Root), Message: "no manifest of " + then.ID.String() + " is found"}
@@ -84,6 +84,10 @@ func (d *draft) addDocument(file string, old []byte, doc int) error {
 
 // nameAgain gives kustomizations the entries back that named what exists again.
 func (d *draft) nameAgain(old manifests.Tree, dir string) error {
+	if d.named[dir] {
+		return nil
+	}
+	d.named[dir] = true
 	file, then := kustomizationOf(old, dir)
 	_, now := kustomizationOf(d.tree, dir)
 	if then == nil {

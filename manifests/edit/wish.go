@@ -92,6 +92,7 @@ func sameBytes(a, b []byte) bool { return string(a) == string(b) }
 type draft struct {
 	tree  manifests.Tree
 	files map[string][]byte
+	named map[string]bool // directories whose kustomizations name again what was put back
 }
 
 const maxFileBytes = 4 << 20
