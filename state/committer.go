@@ -34,9 +34,7 @@ type committer struct {
 	lease    int64 // on disk
 	urgent   int64 // version that somebody waits for on disk
 	wanted   int64 // version for which somebody waits for a lease
-	err      error // why the last write failed; nothing but what may use the reserve is taken meanwhile
-	tried    int64 // last version that a write was tried with
-	spare    bool  // what is pending may use the reserve
+	err      error // why the last write failed; nothing is taken meanwhile
 	stopped  bool
 	progress chan struct{} // closed, and replaced, when durable, lease, err or stopped change
 
@@ -45,7 +43,6 @@ type committer struct {
 	ending chan struct{}
 	ended  chan struct{}
 	final  error // of the last write, once ended
-	owed   bool  // the reserve was freed; the writing goroutine's own
 }
 
 // startCommitter takes over the disk, whose lease reaches one block beyond the version.
@@ -114,48 +111,22 @@ func (c *committer) inHurry() bool {
 func (c *committer) flush() bool {
 	for {
 		b, ok := c.take()
-		if !ok && !c.owed {
+		if !ok {
 			return true
 		}
 		last := c.isEnding()
-		var err error
-		if ok {
-			err = c.writeReserved(b)
+		err := c.disk.write(b)
+		c.done(b, err)
+		if err == nil || last {
+			return err == nil
 		}
-		written := err == nil
-		if written && !last { // at the end nothing comes that would need it
-			err = c.refillReserve()
-		}
-		c.done(b, ok, written, err)
-		if last || err == nil {
-			return written
-		}
-		c.pause()
-	}
-}
-
-// pause waits before another try: not when there is something that may use the reserve.
-func (c *committer) pause() {
-	timer := time.NewTimer(c.retry)
-	defer timer.Stop()
-	for {
+		timer := time.NewTimer(c.retry)
 		select {
 		case <-timer.C:
-			return
 		case <-c.ending:
-			return
-		case <-c.work:
-			if c.mayUseReserve() {
-				return
-			}
+			timer.Stop()
 		}
 	}
-}
-
-func (c *committer) mayUseReserve() bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.spare
 }
 
 func (c *committer) isEnding() bool {
@@ -178,23 +149,19 @@ func (c *committer) take() (batch, bool) {
 	if b.version == c.durable && b.lease == c.lease {
 		return batch{}, false
 	}
-	b.spare, c.spare = c.spare, false
 	c.pending = nil
 	return b, true
 }
 
-// done notes how the write of a batch ended, where there was one, and why nothing is taken now. What could not be
-// written is pending again, before what came since.
-func (c *committer) done(b batch, was, written bool, err error) {
+// done notes how the write of a batch ended. What could not be written is pending again, before what came since.
+func (c *committer) done(b batch, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.err = err
-	switch {
-	case !was:
-	case written:
-		c.durable, c.lease, c.tried = b.version, b.lease, b.version
-	default:
-		c.pending, c.tried = append(b.changes, c.pending...), b.version
+	if err != nil {
+		c.pending = append(b.changes, c.pending...)
+	} else {
+		c.durable, c.lease = b.version, b.lease
 	}
 	c.proceed()
 }
@@ -205,9 +172,8 @@ func (c *committer) proceed() {
 }
 
 // add hands over a transaction, in the order of versions. It gives the version that is durable.
-func (c *committer) add(changes []diskChange, version int64, spare bool) (durable int64) {
+func (c *committer) add(changes []diskChange, version int64) (durable int64) {
 	c.mu.Lock()
-	c.spare = c.spare || spare
 	c.pending = append(c.pending, changes...)
 	c.version = version
 	durable = c.durable
@@ -224,12 +190,12 @@ func wake(sleeper chan<- struct{}) {
 }
 
 // reserve says whether versions up to this one may be given out: both results are nil then. Else it gives the reason
-// why not, or what to wait for before asking again. What may use the reserve is not refused for the disk's sake.
-func (c *committer) reserve(version int64, spare bool) (<-chan struct{}, error) {
+// why not, or what to wait for before asking again.
+func (c *committer) reserve(version int64) (<-chan struct{}, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	switch {
-	case c.err != nil && (!spare || version > c.lease):
+	case c.err != nil:
 		return nil, c.err
 	case version <= c.lease:
 		return nil, nil
@@ -250,9 +216,6 @@ func (c *committer) wait(ctx context.Context, version int64) error {
 		c.mu.Lock()
 		c.urgent = max(c.urgent, version)
 		durable, err, stopped, progress := c.durable, c.err, c.stopped, c.progress
-		if version > c.tried { // what failed was without it
-			err = nil
-		}
 		c.mu.Unlock()
 		switch {
 		case version <= durable:

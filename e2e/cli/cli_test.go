@@ -68,6 +68,7 @@ func TestScripts(t *testing.T) {
 			"githttp": serveHTTP,
 			"gitssh":  serveSSH,
 			"hook":    hook,
+			"load":    load,
 			"stopssh": stopSSH,
 			"call":    call,
 			"healthy": func(ts *testscript.TestScript, neg bool, args []string) {
@@ -113,7 +114,7 @@ func setenv(set func(key, value string), dir string) {
 }
 
 // patience is how long a script waits for something that must happen.
-const patience = 30 * time.Second
+const patience = 2 * time.Minute
 
 // poll repeats a check, ten times a second, until it holds.
 func poll(ts *testscript.TestScript, what []string, check func() bool) {

@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"sync"
+	"time"
 )
 
 // carry takes one accepted connection to a backend and back. A backend that cannot be reached costs the next one a try:
@@ -15,6 +16,8 @@ func (p *Proxy) carry(ctx context.Context, d *door, client net.Conn) {
 	if err != nil {
 		host = ""
 	}
+	ctx, cancel := context.WithCancel(ctx) // a connection ends with the context that it was made in
+	defer cancel()
 	backend, upstream := p.connect(ctx, d, host)
 	if upstream == nil {
 		reset(client)
@@ -42,11 +45,14 @@ func (p *Proxy) connect(ctx context.Context, d *door, client string) (Backend, n
 		if !ok {
 			return Backend{}, nil
 		}
-		try, cancel := context.WithTimeout(ctx, dialTimeout)
+		try, cancel := context.WithCancel(ctx)
+		late := time.AfterFunc(dialTimeout, cancel)
 		conn, err := p.dial(try, b)
-		cancel()
-		if err == nil {
-			return b, conn
+		if err == nil && late.Stop() {
+			return b, conn // its context goes on as the caller's does
+		}
+		if cancel(); err == nil {
+			_ = conn.Close() // too late
 		}
 		p.answered(b)
 		tried = append(tried, b)

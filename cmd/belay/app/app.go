@@ -16,6 +16,7 @@ import (
 	"github.com/belay-dev/belay/reconciler/node"
 	"github.com/belay-dev/belay/reconciler/replicaset"
 	"github.com/belay-dev/belay/reconciler/rollout"
+	"github.com/belay-dev/belay/reconciler/service"
 	"github.com/belay-dev/belay/source"
 	"github.com/belay-dev/belay/state"
 )
@@ -50,9 +51,6 @@ func New(c Config, dataDir string, log zerolog.Logger) *App {
 // Ready is closed once the service answers on its socket.
 func (a *App) Ready() <-chan struct{} { return a.ready }
 
-// reserve is how much of the disk is kept for going back when it is full: room for hundreds of transactions.
-const reserve = 4 << 20
-
 // Run serves until ctx ends, then stops in the reverse order of the start: first nothing new is taken, then the
 // loop and the controllers end, then the store is flushed and closed. One call only.
 func (a *App) Run(ctx context.Context) (err error) {
@@ -64,7 +62,7 @@ func (a *App) Run(ctx context.Context) (err error) {
 	if a.Seams.Now != nil {
 		a.now = a.Seams.Now
 	}
-	store, err := state.Open(a.dir, state.Options{Now: a.now, Reserve: reserve, Disk: a.Seams.Disk})
+	store, err := state.Open(a.dir, state.Options{Now: a.now, Disk: a.Seams.Disk})
 	if err != nil {
 		return withHint(err)
 	}
@@ -84,7 +82,7 @@ func (a *App) Run(ctx context.Context) (err error) {
 		return err
 	}
 	parts := a.wire(store)
-	parts.found, parts.streams = found, streams
+	parts.found, parts.streams, parts.proxy = found, streams, a.proxy(store, streams)
 	defer func() { err = errors.Join(err, parts.close()) }()
 	listeners, err := a.listen()
 	if err != nil {
@@ -119,11 +117,14 @@ func (a *App) start(start func(string, func(context.Context) error), parts parts
 		if err := parts.found.decided(ctx, store, pods); err != nil {
 			return err
 		}
-		for _, c := range a.controllers(store, pods) {
+		for _, c := range a.controllers(store, pods, parts.proxy) {
 			start(c.Name, func(ctx context.Context) error { return controller.Run(ctx, store, c) })
 		}
 		return nil
 	})
+	if parts.proxy != nil {
+		start("proxy", parts.proxy.Run)
+	}
 	start("comparison", func(ctx context.Context) error { return parts.found.compare(ctx, store, parts.loop) })
 	start("sources", parts.run)
 	if parts.hooks != nil {
@@ -134,15 +135,20 @@ func (a *App) start(start func(string, func(context.Context) error), parts parts
 	start("control", func(ctx context.Context) error { return a.serve(ctx, ls, parts, store) })
 }
 
-// controllers are the ones that run what the engine applied.
-func (a *App) controllers(store *state.Store, pods node.PodRunner) []controller.Config {
+// controllers are the ones that run what the engine applied. Without a proxy Services answer nowhere.
+func (a *App) controllers(store *state.Store, pods node.PodRunner, proxy *service.Proxy) []controller.Config {
 	recorder := func(component string) *event.Recorder { return event.NewRecorder(store, component, a.now) }
-	return []controller.Config{
+	var services []controller.Config
+	if proxy != nil {
+		pods = newDraining(pods, proxy)
+		services = append(services, a.serviceController(store, proxy))
+	}
+	return append(services,
 		rollout.New(store, recorder("deployment-controller"), a.log, a.now),
 		replicaset.New(store, recorder("replicaset-controller"), a.log, a.now),
 		garbage.New(store, a.log, a.now),
 		node.New(store, pods, a.log, a.now),
-	}
+	)
 }
 
 // parts is what a service works with.
@@ -150,7 +156,8 @@ type parts struct {
 	*following
 	engine  *embedded.Engine
 	found   *found
-	streams node.Streamer // nil: nothing reaches into pods
+	streams node.Streamer  // nil: nothing reaches into pods
+	proxy   *service.Proxy // nil: Services answer nowhere
 }
 
 // wire makes the sync loop and what it works with.

@@ -32,6 +32,8 @@ type Config struct {
 	Listen string `yaml:"listen"`
 	// Webhook says where Git hosts tell that something was pushed.
 	Webhook WebhookConfig `yaml:"webhook"`
+	// Services says where Services answer.
+	Services ServicesConfig `yaml:"services"`
 }
 
 // SourceConfig is one branch of one repository.
@@ -127,7 +129,7 @@ const DefaultListen = "127.0.0.1:7443"
 
 // DefaultConfig returns the configuration of an empty file.
 func DefaultConfig() Config {
-	return Config{MaxRollouts: 10, Limits: DefaultLimits(), Runtime: RuntimeAuto, Listen: DefaultListen}
+	return Config{MaxRollouts: 10, Limits: DefaultLimits(), Runtime: RuntimeAuto, Listen: DefaultListen, Services: ServicesConfig{Listen: "127.0.0.1"}}
 }
 
 // DefaultSource returns what a source gets for the keys it leaves out. Name, URL and Apps have no default.

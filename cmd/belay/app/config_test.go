@@ -61,7 +61,7 @@ func TestAnnotatedConfigNamesEveryKey(t *testing.T) {
 	t.Parallel()
 	for _, typ := range []reflect.Type{
 		reflect.TypeFor[Config](), reflect.TypeFor[SourceConfig](), reflect.TypeFor[AppConfig](), reflect.TypeFor[Auth](), reflect.TypeFor[Verify](),
-		reflect.TypeFor[WebhookConfig](), reflect.TypeFor[Limits](),
+		reflect.TypeFor[WebhookConfig](), reflect.TypeFor[ServicesConfig](), reflect.TypeFor[Limits](),
 	} {
 		for i := range typ.NumField() {
 			key := typ.Field(i).Tag.Get("yaml")
@@ -114,6 +114,7 @@ simulate: ["web:2=missing", "registry:5000/web@sha256:aa=crash", delay=200ms]
 		Runtime:  RuntimeSimulated,
 		Simulate: []string{"web:2=missing", "registry:5000/web@sha256:aa=crash", "delay=200ms"},
 		Listen:   DefaultListen,
+		Services: ServicesConfig{Listen: "127.0.0.1"},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("parsed (-want +got):\n%s", diff)
@@ -128,6 +129,10 @@ func TestParseConfigProblems(t *testing.T) {
 		file string
 		want []string
 	}{
+		"services": {
+			"services: {listen: localhost}\n",
+			[]string{`f:1: services.listen: "localhost" is not an IP address`},
+		},
 		"webhooks": {
 			"webhook: {listen: here}\n",
 			[]string{

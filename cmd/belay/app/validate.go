@@ -40,6 +40,7 @@ func (c Config) problems() []Problem {
 	}
 	v.listen("listen", c.Listen)
 	v.webhook(c.Webhook)
+	v.services(c.Services)
 	return v.problems
 }
 

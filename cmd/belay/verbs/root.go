@@ -26,13 +26,16 @@ type env struct {
 	uncaught func()
 }
 
-// Main executes the process's own command line, whose services serve the Kubernetes API that is given. The first interrupt or termination signal stops it cleanly; the second
-// one is not caught, so that it ends a stop that takes too long.
+// Main executes the process's own command line, whose services serve the Kubernetes API that is given. The first
+// interrupt or termination signal stops it cleanly; the second one is not caught, so that it ends a stop that takes too
+// long.
 func Main(ctx context.Context, api app.NewAPI) int {
 	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	context.AfterFunc(ctx, stop)
-	e := &env{in: os.Stdin, out: os.Stdout, err: os.Stderr, now: time.Now, api: api, uncaught: stop}
+	// Not stop: it would end the context, which some of kubectl's commands take for their time being over.
+	uncaught := func() { signal.Reset(os.Interrupt, syscall.SIGTERM) }
+	e := &env{in: os.Stdin, out: os.Stdout, err: os.Stderr, now: time.Now, api: api, uncaught: uncaught}
 	return e.run(ctx, os.Args[1:])
 }
 
