@@ -59,7 +59,7 @@ var homes = []home{
 	{"github.com/mattn/go-isatty", []string{"cmd/belay", "cmd/belay/verbs"}},
 	{"k8s.io/kubectl", []string{"cmd/belay/verbs"}},
 	{"k8s.io/cli-runtime", []string{"cmd/belay/verbs"}},
-	{"os/exec", []string{"cmd/belay/verbs", "reconciler/node/embedded"}},
+	{"os/exec", []string{"cmd/belay/verbs", "reconciler/node/embedded/shim"}},
 }
 
 // kubernetes has one home in tests too; the oracle, in this package, is the exception.

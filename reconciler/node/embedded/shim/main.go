@@ -1,0 +1,44 @@
+//go:build linux
+
+package shim
+
+import (
+	"fmt"
+	"os"
+)
+
+// The verbs that the binary takes instead of its own arguments.
+const (
+	verbShim  = "__shim"
+	verbInit  = "__init"
+	verbExec  = "__nsexec"
+	verbProbe = "__probe"
+)
+
+// Main takes over the process, and ends it, when the arguments say that it is to be a part of a pod. It is called
+// before everything else by the binaries that a shim may be started from: belay-shim, and belay itself.
+func Main() {
+	if len(os.Args) < 2 {
+		return
+	}
+	var code int
+	switch os.Args[1] {
+	case verbShim:
+		code = run(os.Args[2:])
+	case verbInit:
+		code = initialise()
+	case verbExec:
+		code = nsexec()
+	case verbProbe:
+		code = probe()
+	default:
+		return
+	}
+	os.Exit(code)
+}
+
+// fail says what went wrong where nobody asked yet.
+func fail(err error) int {
+	fmt.Fprintln(os.Stderr, err)
+	return 1
+}
