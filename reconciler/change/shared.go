@@ -49,7 +49,7 @@ func MakeRevert(ctx context.Context, base *manifests.Cache, repo Repository, com
 	}
 	for _, c := range update.Changes() {
 		if c.ID.Kind == "Secret" && !secrets {
-			return all(Refusal{Reason: SecretChanges, File: c.File, Object: c.ID, Message: "would change too", Hint: "allow it with --secrets"})
+			return all(Refusal{Reason: SecretChanges, File: c.File, Object: c.ID, Message: "would change too", Hint: "take it back yourself with: git revert " + rollback.Short(commit)})
 		}
 	}
 	after, err := m.head.Fork(ctx, tree, "revert")
