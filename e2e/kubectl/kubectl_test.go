@@ -2,9 +2,13 @@ package kubectl
 
 import (
 	"context"
+	"fmt"
+	"io"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -16,8 +20,29 @@ import (
 	"github.com/belay-dev/belay/cmd/belay/verbs"
 )
 
-// installed is looked for before the test's own kubectl is put in front of it.
-var installed, errInstalled = exec.LookPath("kubectl")
+// installed are looked for before the test's own kubectl is put in front of them.
+var installed = kubectls(os.Getenv("PATH"))
+
+// kubectls are the paths of every kubectl on a path, whatever version its name ends with.
+func kubectls(path string) []string {
+	version := regexp.MustCompile(`^kubectl([-.]?v?[0-9][0-9.]*)?$`)
+	var found []string
+	seen := map[string]bool{}
+	for _, dir := range filepath.SplitList(path) {
+		entries, _ := os.ReadDir(dir) // of a path much may be missing
+		for _, e := range entries {
+			name, err := filepath.EvalSymlinks(filepath.Join(dir, e.Name()))
+			if !version.MatchString(e.Name()) || err != nil || seen[name] {
+				continue
+			}
+			if info, err := os.Stat(name); err == nil && info.Mode()&0o111 != 0 {
+				seen[name] = true
+				found = append(found, filepath.Join(dir, e.Name()))
+			}
+		}
+	}
+	return found
+}
 
 // TestMain lets the test binary be belay, and kubectl as its libraries have it.
 func TestMain(m *testing.M) {
@@ -37,16 +62,27 @@ func TestLibrary(t *testing.T) {
 	run(t, "kubectl")
 }
 
-// TestInstalled runs them with the kubectl that is installed, which is most often older.
+// TestMounted runs them with the commands that are in belay.
+func TestMounted(t *testing.T) {
+	t.Parallel()
+	run(t, "belay")
+}
+
+// TestInstalled runs them with every kubectl that is installed: most often an older one.
 func TestInstalled(t *testing.T) {
 	t.Parallel()
-	if errInstalled != nil && os.Getenv("REQUIRE_KUBECTL") != "" {
+	if len(installed) == 0 && os.Getenv("REQUIRE_KUBECTL") != "" {
 		t.Fatal("kubectl is not installed")
 	}
-	if errInstalled != nil {
+	if len(installed) == 0 {
 		t.Skip("kubectl is not installed")
 	}
-	run(t, installed)
+	for _, kubectl := range installed {
+		t.Run(kubectl, func(t *testing.T) {
+			t.Parallel()
+			run(t, kubectl)
+		})
+	}
 }
 
 // patience is how long a script waits for something that must happen.
@@ -56,6 +92,10 @@ const patience = 30 * time.Second
 //
 //	serving            wait until the service answers
 //	eventually CMD...  repeat a command until it succeeds
+//	written RE FILE    wait until a file that a command in the background writes matches
+//	backend FILE       ask the forwarded port that FILE tells of, and print the answer
+//
+// and the conditions stock, when it is not belay, and installed, when it is a program of its own.
 func run(t *testing.T, kubectl string) {
 	if _, err := exec.LookPath("git"); err != nil {
 		t.Skip("git is not installed")
@@ -73,6 +113,15 @@ func run(t *testing.T, kubectl string) {
 			}
 			return nil
 		},
+		Condition: func(name string) (bool, error) {
+			switch name {
+			case "stock":
+				return kubectl != "belay", nil
+			case "installed":
+				return filepath.IsAbs(kubectl), nil
+			}
+			return false, fmt.Errorf("no such condition: %s", name)
+		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"serving": func(ts *testscript.TestScript, _ bool, _ []string) {
 				poll(ts, "the service answers", func() bool {
@@ -83,17 +132,37 @@ func run(t *testing.T, kubectl string) {
 			"eventually": func(ts *testscript.TestScript, _ bool, args []string) {
 				poll(ts, strings.Join(args, " "), func() bool { return ts.Exec(args[0], args[1:]...) == nil })
 			},
+			"written": func(ts *testscript.TestScript, _ bool, args []string) {
+				re := regexp.MustCompile("(?m)" + args[0])
+				poll(ts, strings.Join(args, " in "), func() bool {
+					text, err := os.ReadFile(ts.MkAbs(args[1]))
+					return err == nil && re.Match(text)
+				})
+			},
+			"backend": backend,
 		},
 	})
 }
 
 // poll repeats a check until it holds.
 func poll(ts *testscript.TestScript, what string, check func() bool) {
-	tick := time.NewTicker(100 * time.Millisecond)
+	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
 	for end := time.Now().Add(patience); !check(); <-tick.C {
 		if time.Now().After(end) {
 			ts.Fatalf("%s: not within %s", what, patience)
 		}
 	}
+}
+
+// backend asks the port that a file of what port-forward printed tells of.
+func backend(ts *testscript.TestScript, _ bool, args []string) {
+	address := regexp.MustCompile(`127\.0\.0\.1:[0-9]+`).FindString(ts.ReadFile(args[0]))
+	res, err := http.Get("http://" + address)
+	ts.Check(err)
+	defer res.Body.Close()
+	body, err := io.ReadAll(res.Body)
+	ts.Check(err)
+	_, err = ts.Stdout().Write(body)
+	ts.Check(err)
 }

@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"maps"
 	"net/http"
 	"slices"
 	"strings"
@@ -60,6 +61,9 @@ type access struct {
 	own []string // what begins with these decides for itself, whatever the role
 }
 
+func accessOf(o Options) access { return access{slices.Sorted(maps.Keys(o.Paths))} }
+
+// Authorize decides about one request.
 func (x access) Authorize(_ context.Context, a authorizer.Attributes) (authorizer.Decision, string, error) {
 	if !a.IsResourceRequest() && slices.Contains(healthPaths, a.GetPath()) {
 		return authorizer.DecisionAllow, "", nil
@@ -116,8 +120,8 @@ func needed(a authorizer.Attributes) Role {
 	read := slices.Contains([]string{"get", "list", "watch", "head", "options"}, a.GetVerb())
 	switch {
 	case !a.IsResourceRequest():
-	case a.GetAPIGroup() == "authorization.k8s.io":
-		return RoleView // what may I do?
+	case about(a):
+		return RoleView
 	case a.GetVerb() == "impersonate", a.GetResource() == "secrets":
 		return RoleEdit
 	case a.GetResource() == "pods" && slices.Contains([]string{"exec", "attach", "portforward"}, a.GetSubresource()):
@@ -135,11 +139,58 @@ func needed(a authorizer.Attributes) Role {
 // confined says whether a request stays in the namespaces of its token.
 func confined(a authorizer.Attributes) bool {
 	only := namespacesOf(a.GetUser())
-	if len(only) == 0 || a.GetAPIGroup() == "authorization.k8s.io" {
+	if len(only) == 0 || about(a) {
 		return true
 	}
 	if !a.IsResourceRequest() {
 		return a.IsReadOnly()
 	}
 	return slices.Contains(only, a.GetNamespace())
+}
+
+// about says whether a request asks who one is or what one may do, and changes nothing whatever its verb.
+func about(a authorizer.Attributes) bool {
+	return a.GetAPIGroup() == "authorization.k8s.io" || a.GetAPIGroup() == "authentication.k8s.io"
+}
+
+var _ authorizer.RuleResolver = access{}
+
+// RulesFor lists what a user may do in a namespace, for those who ask. Authorize decides: what it decides by more than the
+// verb and the resource is left out, and said to be.
+func (x access) RulesFor(ctx context.Context, u user.Info, namespace string) ([]authorizer.ResourceRuleInfo, []authorizer.NonResourceRuleInfo, bool, error) {
+	var rules []authorizer.ResourceRuleInfo
+	for _, r := range []authorizer.DefaultResourceRuleInfo{
+		{APIGroups: []string{"*"}, Resources: []string{"*"}, Verbs: []string{"*"}},
+		{APIGroups: []string{"apps"}, Resources: []string{"deployments"}, Verbs: []string{"patch"}},
+		{APIGroups: []string{""}, Resources: []string{"configmaps", "events", "namespaces", "pods", "pods/log", "resourcequotas", "services"}, Verbs: []string{"get", "list", "watch"}},
+		{APIGroups: []string{"apps"}, Resources: []string{"deployments", "replicasets"}, Verbs: []string{"get", "list", "watch"}},
+	} {
+		if x.all(ctx, u, namespace, r) {
+			rules = append(rules, &r)
+		}
+		if len(rules) > 0 && r.Verbs[0] == "*" {
+			break
+		}
+	}
+	var paths []authorizer.NonResourceRuleInfo
+	if roleOf(u) != "" {
+		paths = append(paths, &authorizer.DefaultNonResourceRuleInfo{NonResourceURLs: []string{"*"}, Verbs: []string{"get"}})
+	}
+	return rules, paths, roleOf(u) == RoleRollback, nil
+}
+
+// all says whether a user may do all of a rule.
+func (x access) all(ctx context.Context, u user.Info, namespace string, r authorizer.DefaultResourceRuleInfo) bool {
+	for _, resource := range r.Resources {
+		name, sub, _ := strings.Cut(resource, "/")
+		for _, verb := range r.Verbs {
+			d, _, err := x.Authorize(ctx, authorizer.AttributesRecord{
+				User: u, Verb: verb, Namespace: namespace, APIGroup: r.APIGroups[0], Resource: name, Subresource: sub, ResourceRequest: true,
+			})
+			if err != nil || d != authorizer.DecisionAllow {
+				return false
+			}
+		}
+	}
+	return true
 }

@@ -6,13 +6,13 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
-	"k8s.io/apiserver/pkg/authorization/authorizer"
 	"k8s.io/apiserver/pkg/registry/generic"
 	"k8s.io/apiserver/pkg/registry/generic/registry"
 	"k8s.io/apiserver/pkg/registry/rest"
 	genericapiserver "k8s.io/apiserver/pkg/server"
 	"k8s.io/kubernetes/pkg/api/legacyscheme"
-	_ "k8s.io/kubernetes/pkg/apis/authorization/install" // the types
+	_ "k8s.io/kubernetes/pkg/apis/authentication/install" // the types
+	_ "k8s.io/kubernetes/pkg/apis/authorization/install"
 	_ "k8s.io/kubernetes/pkg/apis/autoscaling/install"
 	core "k8s.io/kubernetes/pkg/apis/core"
 	"k8s.io/kubernetes/pkg/printers"
@@ -20,7 +20,9 @@ import (
 	printerstorage "k8s.io/kubernetes/pkg/printers/storage"
 	deployments "k8s.io/kubernetes/pkg/registry/apps/deployment/storage"
 	replicasets "k8s.io/kubernetes/pkg/registry/apps/replicaset/storage"
+	"k8s.io/kubernetes/pkg/registry/authentication/selfsubjectreview"
 	"k8s.io/kubernetes/pkg/registry/authorization/selfsubjectaccessreview"
+	"k8s.io/kubernetes/pkg/registry/authorization/selfsubjectrulesreview"
 	configmaps "k8s.io/kubernetes/pkg/registry/core/configmap/storage"
 	events "k8s.io/kubernetes/pkg/registry/core/event/storage"
 	namespaces "k8s.io/kubernetes/pkg/registry/core/namespace/storage"
@@ -32,7 +34,7 @@ import (
 )
 
 // install adds the groups to the server.
-func (b *backend) install(s *genericapiserver.GenericAPIServer, allowed authorizer.Authorizer) error {
+func (b *backend) install(s *genericapiserver.GenericAPIServer, allowed access) error {
 	legacy, err := b.core()
 	if err != nil {
 		return err
@@ -48,7 +50,9 @@ func (b *backend) install(s *genericapiserver.GenericAPIServer, allowed authoriz
 		group("apps", apps),
 		group("authorization.k8s.io", map[string]rest.Storage{
 			"selfsubjectaccessreviews": selfsubjectaccessreview.NewREST(allowed),
+			"selfsubjectrulesreviews":  selfsubjectrulesreview.NewREST(allowed),
 		}),
+		group("authentication.k8s.io", map[string]rest.Storage{"selfsubjectreviews": selfsubjectreview.NewREST()}),
 	)
 }
 

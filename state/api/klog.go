@@ -32,9 +32,12 @@ type sink struct {
 	log atomic.Pointer[zerolog.Logger]
 }
 
+// hungUp is what the libraries complain with about a client that went away in the middle of an answer, which it may.
+var hungUp = []byte("stream closed")
+
 // Write logs one line; without a server it is dropped.
 func (s *sink) Write(line []byte) (int, error) {
-	if log := s.log.Load(); log != nil {
+	if log := s.log.Load(); log != nil && !bytes.Contains(line, hungUp) {
 		log.Warn().Str("library", "kubernetes").Msg(string(bytes.TrimSpace(line)))
 	}
 	return len(line), nil

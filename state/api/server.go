@@ -4,11 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"net"
 	"net/http"
 	"path/filepath"
-	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -91,7 +89,7 @@ func New(o Options) (*Server, error) {
 	if s.generic, err = config.Complete(nil).New("belay", genericapiserver.NewEmptyDelegate()); err != nil {
 		return nil, fmt.Errorf("kubernetes api: %w", err)
 	}
-	if err := s.backend.install(s.generic, config.Authorization.Authorizer); err != nil {
+	if err := s.backend.install(s.generic, accessOf(o)); err != nil {
 		return nil, fmt.Errorf("kubernetes api: %w", err)
 	}
 	for path, handler := range o.Paths {
@@ -206,7 +204,7 @@ func configure(o Options, tokens func() []token, b *backend) (*genericapiserver.
 	config.OpenAPIConfig.Info.Title, config.OpenAPIV3Config.Info.Title = "Belay", "Belay"
 
 	config.Authentication.Authenticator = newWho(tokens)
-	config.Authorization.Authorizer = access{slices.Sorted(maps.Keys(o.Paths))}
+	config.Authorization.Authorizer = accessOf(o)
 	config.AdmissionControl = rehearsal{b}
 	config.AuditBackend = auditLog{o.Log}
 	config.AuditPolicyRuleEvaluator = auditPolicy{}

@@ -120,9 +120,14 @@ func (f portForwards) forwarder(ctx context.Context, p *corev1.Pod, pairs *sync.
 			_, _ = io.Copy(conn, stream) // the other direction tells how it went
 			if half, ok := conn.(interface{ CloseWrite() error }); ok {
 				_ = half.CloseWrite()
+			} else {
+				_ = conn.Close() // there is no other way to tell that nothing more comes
 			}
 		})
 		_, err = io.Copy(stream, conn)
+		if ctx.Err() != nil {
+			err = nil // it was broken off
+		}
 		return errors.Join(err, conn.Close())
 	}
 }

@@ -52,7 +52,7 @@ const kubernetesGroup = "kubernetes"
 // word; so are their exit statuses.
 func (e *env) kubernetes() []*cobra.Command {
 	s := &service{env: e, flags: genericclioptions.NewConfigFlags(true)}
-	f, streams := cmdutil.NewFactory(s), genericiooptions.IOStreams{In: e.in, Out: e.out, ErrOut: e.err}
+	f, streams := cmdutil.NewFactory(cmdutil.NewMatchVersionFlags(s)), genericiooptions.IOStreams{In: e.in, Out: e.out, ErrOut: e.err}
 	const parent = "belay"
 	list := get.NewCmdGet(parent, f, streams)
 	list.ValidArgsFunction = utilcomp.ResourceTypeAndNameCompletionFunc(f) // as kubectl does, whose packages would else import in a circle

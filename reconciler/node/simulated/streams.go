@@ -48,7 +48,7 @@ const (
 // headerTimeout bounds how long a client may take to say what it wants.
 const headerTimeout = time.Minute
 
-// Dial connects to a port that a running container declares. It answers every HTTP request with 200, within this process:
+// Dial connects to a port that a running container declares, or any where none are declared. It answers every HTTP request with 200, within this process:
 // nothing listens anywhere.
 func (s streams) Dial(ctx context.Context, pod *corev1.Pod, port int32) (net.Conn, error) {
 	container := declares(pod, port)
@@ -74,6 +74,7 @@ func (s streams) Dial(ctx context.Context, pod *corev1.Pod, port int32) (net.Con
 			}
 		},
 	}
+	c.last = func() { server.SetKeepAlivesEnabled(false) }
 	gone := s.runner.gone(pod.UID)
 	c.serving.Go(func() { _ = server.Serve(&once{conn: far, end: served}) }) // it ends with the connection
 	c.serving.Go(func() {
@@ -87,14 +88,23 @@ func (s streams) Dial(ctx context.Context, pod *corev1.Pod, port int32) (net.Con
 	return c, nil
 }
 
-// declares finds the container that declares a TCP port.
+// declares finds the container that declares a TCP port. To declare ports is not a duty: a pod that declares none at all
+// might listen on any, so that its first container answers.
 func declares(pod *corev1.Pod, port int32) *corev1.Container {
+	if port < 1 || port > 65535 {
+		return nil
+	}
+	silent := true
 	for i := range pod.Spec.Containers {
 		for _, p := range pod.Spec.Containers[i].Ports {
 			if p.ContainerPort == port && (p.Protocol == corev1.ProtocolTCP || p.Protocol == "") {
 				return &pod.Spec.Containers[i]
 			}
+			silent = false
 		}
+	}
+	if silent && len(pod.Spec.Containers) > 0 {
+		return &pod.Spec.Containers[0]
 	}
 	return nil
 }
@@ -105,6 +115,13 @@ type connection struct {
 	closed  chan struct{}
 	once    sync.Once
 	serving sync.WaitGroup
+	last    func()
+}
+
+// CloseWrite says that no more requests come: the pod's side ends after the answer under way.
+func (c *connection) CloseWrite() error {
+	c.last()
+	return nil
 }
 
 // Close ends both sides.

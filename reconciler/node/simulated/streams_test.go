@@ -149,6 +149,13 @@ func TestDial(t *testing.T) {
 				t.Errorf("port %d answers, which is not declared for TCP", port)
 			}
 		}
+		silent := pod.DeepCopy()
+		silent.Spec.Containers[0].Ports = nil
+		if conn, err := s.Dial(t.Context(), silent, 4711); err != nil {
+			t.Errorf("a pod that declares no ports answers on none: %v", err)
+		} else if err := conn.Close(); err != nil {
+			t.Error(err)
+		}
 		conn, err := s.Dial(t.Context(), pod, 8080)
 		if err != nil {
 			t.Fatal(err)
@@ -166,6 +173,12 @@ func TestDial(t *testing.T) {
 			if err != nil || res.StatusCode != 200 || string(body) != "backend\n" || res.Header.Get(podHeader) != "web-x" {
 				t.Errorf("%s %q %v %v", res.Status, body, res.Header, err)
 			}
+		}
+		if err := conn.(*connection).CloseWrite(); err != nil {
+			t.Error(err)
+		}
+		if _, err := reader.ReadByte(); err != io.EOF {
+			t.Errorf("no more requests come, and the connection stays: %v", err)
 		}
 		if err := conn.Close(); err != nil {
 			t.Error(err)
