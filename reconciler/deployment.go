@@ -1,6 +1,7 @@
 package reconciler
 
 import (
+	"bytes"
 	"cmp"
 	"reflect"
 	"slices"
@@ -58,6 +59,9 @@ func observe(rows []state.Row, live engine.Live, now time.Time) []state.Row {
 	if live.Rollout.Revision > 0 {
 		r.Revision, r.ReplicaSet = live.Rollout.Revision, live.Rollout.ReplicaSet
 	}
+	if cause, ok := causeGiven(d, r.StartedAt); ok {
+		r.ChangeCause = cause
+	}
 	if r.Open || r.Outcome == ledger.Failed {
 		if next, ok := ledger.Become(r, outcomeOf(live.Rollout.Phase, r.Outcome)); ok {
 			r = next
@@ -81,6 +85,19 @@ func observe(rows []state.Row, live engine.Live, now time.Time) []state.Row {
 		out = append(out, r)
 	}
 	return out
+}
+
+// causeGiven is the change-cause that somebody gave a Deployment through the API after its template was handed over: of what
+// is written with the template, and of what a commit that lands later says, no manager is recorded.
+func causeGiven(d *appsv1.Deployment, after time.Time) (string, bool) {
+	field := []byte(`"f:` + engine.ChangeCause + `"`)
+	for _, m := range d.ManagedFields {
+		if m.FieldsV1 != nil && m.Time != nil && !m.Time.Time.Before(after.Truncate(time.Second)) && bytes.Contains(m.FieldsV1.Raw, field) {
+			cause, ok := d.Annotations[engine.ChangeCause]
+			return cause, ok
+		}
+	}
+	return "", false
 }
 
 func equalRows(a, b state.Row) bool { return reflect.DeepEqual(a, b) }
