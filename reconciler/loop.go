@@ -56,6 +56,7 @@ type Options struct {
 	Now         func() time.Time
 	Log         zerolog.Logger
 	Recorder    Recorder // nil: no Events are recorded
+	Observer    Observer // nil: nothing is measured
 }
 
 // Loop is the sync loop: one goroutine that records and plans for all sources, and for each source one that takes what
@@ -173,10 +174,20 @@ func (l *Loop) taken(ctx context.Context, f *follower, poll func(context.Context
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
+	began := l.o.Now()
 	l.awaitEarlier(ctx, f)
 	var syncErr error
-	if doErr := l.do(ctx, func(ctx context.Context) { syncErr = l.polled(ctx, f, head, err, o) }); doErr != nil {
+	var news bool
+	doErr := l.do(ctx, func(ctx context.Context) {
+		before := f.cursor.Commit
+		syncErr = l.polled(ctx, f, head, err, o)
+		news = f.cursor.Commit != before
+	})
+	if doErr != nil {
 		return doErr
+	}
+	if l.o.Observer != nil {
+		l.o.Observer.Looked(f.Name, l.o.Now().Sub(began), news, err)
 	}
 	return syncErr
 }

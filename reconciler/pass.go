@@ -129,9 +129,13 @@ func (l *Loop) named(k engine.Key) bool {
 func (l *Loop) execute(ctx context.Context, plan Plan) []engine.Key {
 	var again []engine.Key
 	for _, a := range plan.Actions {
+		ending := l.ending(a)
 		err := l.act(ctx, a)
 		switch {
 		case err == nil:
+			for _, r := range ending {
+				l.o.Observer.Ended(r)
+			}
 			again = append(again, l.done(a)...)
 		case apierrors.IsConflict(err):
 			again = append(again, a.Key)

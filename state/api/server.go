@@ -12,6 +12,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/rs/zerolog"
 	"k8s.io/apimachinery/pkg/util/sets"
 	apiversion "k8s.io/apimachinery/pkg/version"
@@ -36,6 +37,8 @@ type Options struct {
 	Store *state.Store
 	// Writer decides about what Git manages.
 	Writer Writer
+	// Metrics are shown beside the API server's own; nil: those alone.
+	Metrics prometheus.Gatherer
 	// Pods reaches into running pods; nil: nothing does.
 	Pods Pods
 	// Listener is where to serve; the server closes it.
@@ -92,6 +95,7 @@ func New(o Options) (*Server, error) {
 	if err := s.backend.install(s.generic, accessOf(o)); err != nil {
 		return nil, fmt.Errorf("kubernetes api: %w", err)
 	}
+	s.generic.Handler.NonGoRestfulMux.Handle(metricsPath, metricsHandler(o.Metrics))
 	for path, handler := range o.Paths {
 		s.generic.Handler.NonGoRestfulMux.UnlistedHandlePrefix(path, handler)
 	}
@@ -194,6 +198,7 @@ func configure(o Options, tokens func() []token, b *backend) (*genericapiserver.
 	config := genericapiserver.NewConfig(legacyscheme.Codecs)
 	config.EffectiveVersion = released{compatibility.DefaultBuildEffectiveVersion()}
 	config.EnableProfiling = false
+	config.EnableMetrics = false                 // the library's handler knows the library's alone
 	config.LoopbackClientConfig = &rest.Config{} // nothing in the process comes in through the network
 	config.ShutdownWatchTerminationGracePeriod = 0
 

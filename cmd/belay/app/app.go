@@ -158,12 +158,13 @@ type parts struct {
 	found   *found
 	streams node.Streamer  // nil: nothing reaches into pods
 	proxy   *service.Proxy // nil: Services answer nowhere
+	metrics *metrics
 }
 
 // wire makes the sync loop and what it works with.
 func (a *App) wire(store *state.Store) parts {
-	engine := embedded.New(store)
-	return parts{following: a.newFollowing(store, engine), engine: engine}
+	engine, metrics := embedded.New(store), newMetrics(store)
+	return parts{following: a.newFollowing(store, engine, metrics), engine: engine, metrics: metrics}
 }
 
 // HostKeys asks an ssh host for its keys, for review by a person.

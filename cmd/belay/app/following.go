@@ -51,12 +51,12 @@ type followed struct {
 }
 
 // newFollowing makes what follows the sources of a configuration, and the sync loop for them.
-func (a *App) newFollowing(store *state.Store, engine reconciler.Engine) *following {
+func (a *App) newFollowing(store *state.Store, engine reconciler.Engine, observer reconciler.Observer) *following {
 	f := &following{app: a, store: store, config: a.config, pollers: map[repositoryID]*poller{}}
 	f.sources = f.wire(a.config)
 	f.loop = reconciler.New(reconciler.Options{
 		Store: store, Engine: engine, Sources: sourcesOf(f.sources), MaxRollouts: a.config.MaxRollouts, Now: a.now, Log: a.log,
-		Recorder: event.NewRecorder(store, "belay", a.now),
+		Recorder: event.NewRecorder(store, "belay", a.now), Observer: observer,
 	})
 	if a.config.Webhook.Listen != "" {
 		f.hooks = trigger.NewHooks(trigger.HooksConfig{Secret: f.secret, Now: a.now, Log: a.log})

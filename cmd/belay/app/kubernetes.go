@@ -9,6 +9,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/rs/zerolog"
 	"k8s.io/client-go/tools/clientcmd"
 
@@ -37,7 +38,9 @@ type API interface {
 type APIOptions struct {
 	Store *state.Store
 	// Pods reach into running pods; nil: nothing does.
-	Pods     node.Streamer
+	Pods node.Streamer
+	// Metrics are shown beside the API's own.
+	Metrics  prometheus.Gatherer
 	Listener net.Listener
 	Dir      string // data directory
 	// Paths are handlers of more paths. The context of each request says who makes it: see WithCaller.
@@ -56,7 +59,7 @@ func (a *App) kubernetes(l net.Listener, own http.Handler, store *state.Store, p
 	}
 	w := &writer{store: store, loop: p.loop, branch: p.branch, log: a.log}
 	return a.API(APIOptions{
-		Store: store, Pods: p.streams, Listener: l, Dir: a.dir, Paths: map[string]http.Handler{"/belay/v1/": own}, Write: w.Write, Now: a.now, Log: a.log,
+		Store: store, Pods: p.streams, Metrics: p.metrics, Listener: l, Dir: a.dir, Paths: map[string]http.Handler{"/belay/v1/": own}, Write: w.Write, Now: a.now, Log: a.log,
 	})
 }
 
