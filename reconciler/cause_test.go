@@ -9,36 +9,32 @@ import (
 
 	"github.com/belay-dev/belay/reconciler/engine"
 	"github.com/belay-dev/belay/reconciler/ledger"
+	"github.com/belay-dev/belay/reconciler/rollback"
 	"github.com/belay-dev/belay/state"
 )
 
-// A cause that was given through the API goes to the row that runs; one that came with the template, or that was given for
-// an earlier one, does not.
+// A cause that was given through the API goes to the row that runs, where what runs is that row's.
 func TestObserveCause(t *testing.T) {
 	t.Parallel()
-	started := time.Date(2026, 1, 1, 12, 0, 0, 5e8, time.UTC)
-	given := func(after time.Duration, field string) []metav1.ManagedFieldsEntry {
-		at := metav1.NewTime(started.Add(after).Truncate(time.Second))
-		return []metav1.ManagedFieldsEntry{{
-			Manager: "kubectl-annotate", Time: &at, FieldsV1: &metav1.FieldsV1{Raw: []byte(`{"f:metadata":{"f:annotations":{"f:` + field + `":{}}}}`)},
-		}}
-	}
+	row := state.Row{ID: "a", UID: "u", Commit: "abc", Template: "t", StartedAt: time.Unix(1, 0), Outcome: ledger.Complete, ChangeCause: "the commit"}
+	asked, filled := row, row
+	asked.Operation, asked.Commit = rollback.OperationRollback, ""
+	filled.Operation, filled.Commit = rollback.OperationRollback, "def"
 	for name, c := range map[string]struct {
-		fields []metav1.ManagedFieldsEntry
-		want   string
+		row         state.Row
+		annotations map[string]string
+		want        string
 	}{
-		"with the template":     {nil, "the commit"},
-		"afterwards":            {given(time.Hour, engine.ChangeCause), "a person"},
-		"in the same second":    {given(0, engine.ChangeCause), "a person"},
-		"for an earlier one":    {given(-time.Hour, engine.ChangeCause), "the commit"},
-		"of another annotation": {given(time.Hour, "example.com/x"), "the commit"},
+		"afterwards":        {row, map[string]string{engine.AnnotationCommit: "abc", engine.ChangeCause: "a person"}, "a person"},
+		"taken away":        {row, map[string]string{engine.AnnotationCommit: "abc"}, "the commit"},
+		"of another commit": {row, map[string]string{engine.AnnotationCommit: "def", engine.ChangeCause: "another commit"}, "the commit"},
+		"of a rollback":     {asked, map[string]string{engine.AnnotationCommit: "abc", engine.ChangeCause: "the old commit"}, "the commit"},
+		"of one in Git":     {filled, map[string]string{engine.AnnotationCommit: "abc", engine.ChangeCause: "the old commit"}, "the commit"},
 	} {
-		row := state.Row{ID: "a", UID: "u", Template: "t", StartedAt: started, Outcome: ledger.Complete, ChangeCause: "the commit"}
-		d := &appsv1.Deployment{ObjectMeta: metav1.ObjectMeta{
-			UID: "u", Annotations: map[string]string{engine.ChangeCause: "a person"}, ManagedFields: c.fields}}
-		rows := []state.Row{row}
-		rows = replace(rows, observe(rows, engine.Live{Object: d, Rollout: engine.Rollout{Template: "t", Phase: engine.PhaseComplete}}, started))
-		if rows[0].ChangeCause != c.want {
+		d := &appsv1.Deployment{ObjectMeta: metav1.ObjectMeta{UID: "u", Annotations: c.annotations}}
+		rows := []state.Row{c.row}
+		live := engine.Live{Object: d, Rollout: engine.Rollout{Template: "t", Phase: engine.PhaseComplete}}
+		if rows = replace(rows, observe(rows, live, time.Unix(2, 0))); rows[0].ChangeCause != c.want {
 			t.Errorf("%s: %q, want %q", name, rows[0].ChangeCause, c.want)
 		}
 	}

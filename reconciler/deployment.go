@@ -1,7 +1,6 @@
 package reconciler
 
 import (
-	"bytes"
 	"cmp"
 	"reflect"
 	"slices"
@@ -59,7 +58,7 @@ func observe(rows []state.Row, live engine.Live, now time.Time) []state.Row {
 	if live.Rollout.Revision > 0 {
 		r.Revision, r.ReplicaSet = live.Rollout.Revision, live.Rollout.ReplicaSet
 	}
-	if cause, ok := causeGiven(d, r.StartedAt); ok {
+	if cause, ok := causeGiven(d, r); ok {
 		r.ChangeCause = cause
 	}
 	if r.Open || r.Outcome == ledger.Failed {
@@ -87,17 +86,11 @@ func observe(rows []state.Row, live engine.Live, now time.Time) []state.Row {
 	return out
 }
 
-// causeGiven is the change-cause that somebody gave a Deployment through the API after its template was handed over: of what
-// is written with the template, and of what a commit that lands later says, no manager is recorded.
-func causeGiven(d *appsv1.Deployment, after time.Time) (string, bool) {
-	field := []byte(`"f:` + engine.ChangeCause + `"`)
-	for _, m := range d.ManagedFields {
-		if m.FieldsV1 != nil && m.Time != nil && !m.Time.Time.Before(after.Truncate(time.Second)) && bytes.Contains(m.FieldsV1.Raw, field) {
-			cause, ok := d.Annotations[engine.ChangeCause]
-			return cause, ok
-		}
-	}
-	return "", false
+// causeGiven is the change-cause that somebody gave the Deployment through the API after a row's template was handed over.
+// Both are written together, with the row's commit beside them. What a person asked for has other words for it.
+func causeGiven(d *appsv1.Deployment, r state.Row) (string, bool) {
+	cause := d.Annotations[engine.ChangeCause]
+	return cause, cause != "" && r.Operation == "" && r.Commit != "" && d.Annotations[engine.AnnotationCommit] == r.Commit
 }
 
 func equalRows(a, b state.Row) bool { return reflect.DeepEqual(a, b) }

@@ -125,8 +125,8 @@ func (f portForwards) forwarder(ctx context.Context, p *corev1.Pod, pairs *sync.
 			}
 		})
 		_, err = io.Copy(stream, conn)
-		if ctx.Err() != nil {
-			err = nil // it was broken off
+		if ctx.Err() != nil || errors.Is(err, io.ErrClosedPipe) || errors.Is(err, net.ErrClosed) {
+			err = nil // it was broken off, or the client has gone
 		}
 		return errors.Join(err, conn.Close())
 	}
