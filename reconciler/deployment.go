@@ -58,9 +58,6 @@ func observe(rows []state.Row, live engine.Live, now time.Time) []state.Row {
 	if live.Rollout.Revision > 0 {
 		r.Revision, r.ReplicaSet = live.Rollout.Revision, live.Rollout.ReplicaSet
 	}
-	if cause, ok := causeGiven(d, r); ok {
-		r.ChangeCause = cause
-	}
 	if r.Open || r.Outcome == ledger.Failed {
 		if next, ok := ledger.Become(r, outcomeOf(live.Rollout.Phase, r.Outcome)); ok {
 			r = next
@@ -84,13 +81,6 @@ func observe(rows []state.Row, live engine.Live, now time.Time) []state.Row {
 		out = append(out, r)
 	}
 	return out
-}
-
-// causeGiven is the change-cause that somebody gave the Deployment through the API after a row's template was handed over.
-// Both are written together, with the row's commit beside them. What a person asked for has other words for it.
-func causeGiven(d *appsv1.Deployment, r state.Row) (string, bool) {
-	cause := d.Annotations[engine.ChangeCause]
-	return cause, cause != "" && r.Operation == "" && r.Commit != "" && d.Annotations[engine.AnnotationCommit] == r.Commit
 }
 
 func equalRows(a, b state.Row) bool { return reflect.DeepEqual(a, b) }

@@ -100,7 +100,7 @@ func run(t *testing.T, kubectl string) {
 	if _, err := exec.LookPath("git"); err != nil {
 		t.Skip("git is not installed")
 	}
-	testscript.Run(t, testscript.Params{
+	scripts := testscript.Params{
 		Dir: "testdata",
 		Setup: func(e *testscript.Env) error {
 			for key, value := range map[string]string{
@@ -141,7 +141,11 @@ func run(t *testing.T, kubectl string) {
 			},
 			"backend": backend,
 		},
-	})
+	}
+	if kubectl == "belay" { // the others choose among kubeconfigs
+		scripts.Dir, scripts.Files = "", []string{"testdata/objects.txtar"}
+	}
+	testscript.Run(t, scripts)
 }
 
 // poll repeats a check until it holds.

@@ -251,11 +251,8 @@ func checkManaged(t *testing.T, s *served) {
 		return err
 	}
 	for name, write := range map[string]func() error{
-		"patch": func() error { return patch(`{"spec":{"replicas":2}}`) },
-		"scale": func() error { return patch(`{"spec":{"replicas":2}}`, "scale") },
-		"annotation": func() error {
-			return patch(`{"metadata":{"annotations":{"kubernetes.io/change-cause":"x","mine":"y"}}}`)
-		},
+		"patch":  func() error { return patch(`{"spec":{"replicas":2}}`) },
+		"scale":  func() error { return patch(`{"spec":{"replicas":2}}`, "scale") },
 		"delete": func() error { return apps.Delete(ctx, "managed", metav1.DeleteOptions{}) },
 	} {
 		before := len(s.writer.seen("managed"))
@@ -270,8 +267,6 @@ func checkManaged(t *testing.T, s *served) {
 	for name, err := range map[string]error{
 		"no change": patch(`{"spec":{"replicas":1}}`),
 		"status":    patch(`{"status":{"replicas":1}}`, "status"),
-		"cause":     patch(`{"metadata":{"annotations":{"kubernetes.io/change-cause":"because"}}}`),
-		"no cause":  patch(`{"metadata":{"annotations":{"kubernetes.io/change-cause":null,"belay.dev/x":"y"}}}`),
 	} {
 		if err != nil {
 			t.Errorf("%s: %v", name, err)

@@ -3,12 +3,10 @@ package api
 import (
 	"context"
 	"errors"
-	"maps"
 	"strings"
 	"unicode"
 
 	appsv1 "k8s.io/api/apps/v1"
-	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -130,8 +128,7 @@ func rehearsed(before state.Object, asked runtime.Object, version schema.GroupVe
 	return after, nil
 }
 
-// onlyLocal says whether a write changes nothing but what is never Git's: the status, local annotations, and who set which
-// field. The generation follows from the rest.
+// onlyLocal says whether a write changes nothing but what is never Git's: the status, and who set which field.
 func onlyLocal(before, after state.Object) (bool, error) {
 	if before == nil || after == nil {
 		return false, nil
@@ -141,21 +138,7 @@ func onlyLocal(before, after state.Object) (bool, error) {
 	for _, o := range []state.Object{a, b} {
 		o.SetManagedFields(nil)
 		o.SetResourceVersion("")
-		o.SetGeneration(0)
 		clearStatus(o)
-		manifest := maps.Clone(o.GetAnnotations())
-		maps.DeleteFunc(manifest, func(key, _ string) bool { return localAnnotation(key) })
-		if len(manifest) == 0 {
-			manifest = nil
-		}
-		o.SetAnnotations(manifest)
 	}
 	return equal(a, b)
-}
-
-// localAnnotation says whether an annotation belongs to what runs and not to the manifest: what controllers and kubectl
-// write, what Belay does, and the cause of a change, given afterwards.
-func localAnnotation(key string) bool {
-	return key == "kubernetes.io/change-cause" || key == corev1.LastAppliedConfigAnnotation ||
-		strings.HasPrefix(key, "deployment.kubernetes.io/") || strings.HasPrefix(key, "belay.dev/")
 }
