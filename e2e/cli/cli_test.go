@@ -44,6 +44,7 @@ func needGit(t *testing.T) {
 //	gitssh KEYFILE     serve the directory over ssh at $SSH_ADDR, and write the key that opens it
 //	stopssh            stop serving over ssh
 //	hook PATH SECRET FILE STATUS  send FILE to the webhook address as GitHub does, and expect STATUS
+//	deliver FILE SECRETFILE STATUS  send the delivery of a Git host that is in FILE, and expect STATUS
 //	healthy            the health checks answer
 //	call ROLE METHOD PATH BODY STATUS  ask Belay's own API, on the socket or, with a ROLE other than socket, over
 //	                   the network with the token of the role; the answer is in the file answer
@@ -69,6 +70,7 @@ func TestScripts(t *testing.T) {
 			"gitssh":  serveSSH,
 			"hook":    hook,
 			"load":    load,
+			"deliver": deliver,
 			"stopssh": stopSSH,
 			"call":    call,
 			"healthy": func(ts *testscript.TestScript, neg bool, args []string) {
