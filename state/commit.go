@@ -25,7 +25,7 @@ type Receipt struct {
 // gets a version of its own; a write that changes nothing gets none and causes no event. It does not wait for the
 // disk. Errors about an object are those of k8s.io/apimachinery/pkg/api/errors, in Kubernetes' words.
 func (s *Store) Commit(writes ...Write) (Receipt, error) {
-	creates := 0
+	creates, spare := 0, false
 	for i := range writes {
 		if writes[i].err != nil {
 			return Receipt{}, writes[i].err
@@ -33,6 +33,7 @@ func (s *Store) Commit(writes ...Write) (Receipt, error) {
 		if writes[i].op == opCreate {
 			creates++
 		}
+		spare = spare || writes[i].op == opReserve
 	}
 	chance, err := s.draw(creates)
 	if err != nil {
@@ -40,11 +41,11 @@ func (s *Store) Commit(writes ...Write) (Receipt, error) {
 	}
 	now := s.options.Now()
 
-	if err := s.lockForWrite(int64(len(writes))); err != nil {
+	if err := s.lockForWrite(int64(len(writes)), spare); err != nil {
 		return Receipt{}, err
 	}
 	defer s.mu.Unlock()
-	t := transaction{store: s, version: s.version, now: time.Unix(now.Unix(), 0), chance: chance}
+	t := transaction{store: s, spare: spare, version: s.version, now: time.Unix(now.Unix(), 0), chance: chance}
 	for i := range writes {
 		if err := t.apply(&writes[i]); err != nil {
 			t.rollBack()
@@ -66,9 +67,13 @@ type transaction struct {
 	events  []Event
 	ledger  []diskChange
 	undo    []func()
+	spare   bool // it may use the reserve
 }
 
 func (t *transaction) apply(w *Write) error {
+	if w.op == opReserve {
+		return nil
+	}
 	if w.op == opLedger {
 		return t.applyLedger(w)
 	}
@@ -86,7 +91,7 @@ func (t *transaction) apply(w *Write) error {
 		after, err = t.place(info, w)
 	case opRemove:
 		removed, err = t.removeNow(info, w)
-	case opLedger:
+	case opLedger, opReserve:
 	}
 	if err != nil {
 		return err

@@ -34,7 +34,9 @@ type committer struct {
 	lease    int64 // on disk
 	urgent   int64 // version that somebody waits for on disk
 	wanted   int64 // version for which somebody waits for a lease
-	err      error // why the last write failed; nothing is taken meanwhile
+	err      error // why the last write failed; nothing but what may use the reserve is taken meanwhile
+	tried    int64 // last version that a write was tried with
+	spare    bool  // what is pending may use the reserve
 	stopped  bool
 	progress chan struct{} // closed, and replaced, when durable, lease, err or stopped change
 
@@ -43,6 +45,7 @@ type committer struct {
 	ending chan struct{}
 	ended  chan struct{}
 	final  error // of the last write, once ended
+	owed   bool  // the reserve was freed; the writing goroutine's own
 }
 
 // startCommitter takes over the disk, whose lease reaches one block beyond the version.
@@ -111,22 +114,48 @@ func (c *committer) inHurry() bool {
 func (c *committer) flush() bool {
 	for {
 		b, ok := c.take()
-		if !ok {
+		if !ok && !c.owed {
 			return true
 		}
 		last := c.isEnding()
-		err := c.disk.write(b)
-		c.done(b, err)
-		if err == nil || last {
-			return err == nil
+		var err error
+		if ok {
+			err = c.writeReserved(b)
 		}
-		timer := time.NewTimer(c.retry)
+		written := err == nil
+		if written && !last { // at the end nothing comes that would need it
+			err = c.refillReserve()
+		}
+		c.done(b, ok, written, err)
+		if last || err == nil {
+			return written
+		}
+		c.pause()
+	}
+}
+
+// pause waits before another try: not when there is something that may use the reserve.
+func (c *committer) pause() {
+	timer := time.NewTimer(c.retry)
+	defer timer.Stop()
+	for {
 		select {
 		case <-timer.C:
+			return
 		case <-c.ending:
-			timer.Stop()
+			return
+		case <-c.work:
+			if c.mayUseReserve() {
+				return
+			}
 		}
 	}
+}
+
+func (c *committer) mayUseReserve() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.spare
 }
 
 func (c *committer) isEnding() bool {
@@ -149,19 +178,23 @@ func (c *committer) take() (batch, bool) {
 	if b.version == c.durable && b.lease == c.lease {
 		return batch{}, false
 	}
+	b.spare, c.spare = c.spare, false
 	c.pending = nil
 	return b, true
 }
 
-// done notes how the write of a batch ended. What could not be written is pending again, before what came since.
-func (c *committer) done(b batch, err error) {
+// done notes how the write of a batch ended, where there was one, and why nothing is taken now. What could not be
+// written is pending again, before what came since.
+func (c *committer) done(b batch, was, written bool, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.err = err
-	if err != nil {
-		c.pending = append(b.changes, c.pending...)
-	} else {
-		c.durable, c.lease = b.version, b.lease
+	switch {
+	case !was:
+	case written:
+		c.durable, c.lease, c.tried = b.version, b.lease, b.version
+	default:
+		c.pending, c.tried = append(b.changes, c.pending...), b.version
 	}
 	c.proceed()
 }
@@ -172,8 +205,9 @@ func (c *committer) proceed() {
 }
 
 // add hands over a transaction, in the order of versions. It gives the version that is durable.
-func (c *committer) add(changes []diskChange, version int64) (durable int64) {
+func (c *committer) add(changes []diskChange, version int64, spare bool) (durable int64) {
 	c.mu.Lock()
+	c.spare = c.spare || spare
 	c.pending = append(c.pending, changes...)
 	c.version = version
 	durable = c.durable
@@ -190,12 +224,12 @@ func wake(sleeper chan<- struct{}) {
 }
 
 // reserve says whether versions up to this one may be given out: both results are nil then. Else it gives the reason
-// why not, or what to wait for before asking again.
-func (c *committer) reserve(version int64) (<-chan struct{}, error) {
+// why not, or what to wait for before asking again. What may use the reserve is not refused for the disk's sake.
+func (c *committer) reserve(version int64, spare bool) (<-chan struct{}, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	switch {
-	case c.err != nil:
+	case c.err != nil && (!spare || version > c.lease):
 		return nil, c.err
 	case version <= c.lease:
 		return nil, nil
@@ -216,6 +250,9 @@ func (c *committer) wait(ctx context.Context, version int64) error {
 		c.mu.Lock()
 		c.urgent = max(c.urgent, version)
 		durable, err, stopped, progress := c.durable, c.err, c.stopped, c.progress
+		if version > c.tried { // what failed was without it
+			err = nil
+		}
 		c.mu.Unlock()
 		switch {
 		case version <= durable:

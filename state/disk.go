@@ -35,6 +35,7 @@ type batch struct {
 	changes []diskChange
 	version int64
 	lease   int64
+	spare   bool // it may use the reserve
 }
 
 // disk is the bbolt file. Each batch is one bbolt transaction, so the file holds a prefix of what was committed, by the
@@ -44,6 +45,8 @@ type disk struct {
 	path   string
 	db     *bbolt.DB
 	broken bool // bbolt gave up inside: it cannot be closed any more
+
+	reserve int64 // bytes kept for when the disk is full
 
 	schema     int64 // the one that is written
 	migrations map[int64]migration

@@ -27,6 +27,8 @@ type Options struct {
 	ServiceRange netip.Prefix
 	// RetryDisk is how long to wait before writing again what the disk refused; 0 stands for one second.
 	RetryDisk time.Duration
+	// Reserve is how many bytes of the disk are kept for transactions with UseReserve; 0: none.
+	Reserve int64
 	// Disk is for tests: it is called around every write of the file, by the goroutine that writes, and may fail, wait
 	// or end the process there. nil: nothing is.
 	Disk func(DiskPoint) error
@@ -112,6 +114,9 @@ func openThrough(dir string, options Options, through func(*disk) writer) (*Stor
 	if err != nil {
 		return nil, errors.Join(err, d.close())
 	}
+	if err := d.prepareReserve(s.options.Reserve); err != nil {
+		return nil, errors.Join(err, d.close())
+	}
 	s.startAt(start)
 	s.file = d
 	s.disk = startCommitter(through(d), start, s.options.RetryDisk)
@@ -182,7 +187,7 @@ func (s *Store) Close() error {
 
 // lockForWrite takes the lock when so many versions may be given out and the store takes writes. It waits, without
 // the lock, while the disk is a whole lease behind.
-func (s *Store) lockForWrite(versions int64) error {
+func (s *Store) lockForWrite(versions int64, spare bool) error {
 	for {
 		s.mu.Lock()
 		if s.closed {
@@ -192,7 +197,7 @@ func (s *Store) lockForWrite(versions int64) error {
 		if s.disk == nil {
 			return nil
 		}
-		progress, err := s.disk.reserve(s.version + versions)
+		progress, err := s.disk.reserve(s.version+versions, spare)
 		if progress == nil && err == nil {
 			return nil
 		}
@@ -220,7 +225,7 @@ func (s *Store) publish(t *transaction) {
 	}
 	if s.disk != nil {
 		changes := t.diskChanges()
-		s.ledger.chill(changes, s.version, s.disk.add(changes, s.version))
+		s.ledger.chill(changes, s.version, s.disk.add(changes, s.version, t.spare))
 	}
 	s.waiters.wake(changed)
 }

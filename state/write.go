@@ -32,6 +32,7 @@ const (
 	opPlace        operation = "place"
 	opRemove       operation = "remove"
 	opLedger       operation = "ledger"
+	opReserve      operation = "use reserve"
 )
 
 // DeleteOptions says what to delete, and how fast. The zero value deletes whatever is there as the object says.

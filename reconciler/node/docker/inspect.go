@@ -83,9 +83,11 @@ func (r *Runtime) add(ctx context.Context, p *node.PodState, s container.Summary
 		return nil
 	}
 	if record := s.Labels[labelRecord]; record != "" {
-		if json.Unmarshal([]byte(record), &p.Pod) != nil {
-			return nil // a label that somebody else wrote: the pod stays one of no name
+		pod, ok := sandboxOf(record)
+		if !ok {
+			return nil // somebody else wrote the label: the pod stays one of no name
 		}
+		p.Pod = pod
 		state, err := r.sandbox(ctx, s)
 		if cerrdefs.IsNotFound(err) {
 			return nil
@@ -101,6 +103,12 @@ func (r *Runtime) add(ctx context.Context, p *node.PodState, s container.Summary
 		p.Containers = append(p.Containers, c)
 	}
 	return err
+}
+
+// sandboxOf reads what a pause container's label tells.
+func sandboxOf(record string) (s node.Sandbox, ok bool) {
+	err := json.Unmarshal([]byte(record), &s)
+	return s, err == nil
 }
 
 // sandbox is how a pause container is.

@@ -53,8 +53,9 @@ func (r *Runtime) Start(ctx context.Context, spec node.Container) (string, error
 	if len(spec.Command) > 0 {
 		args = append(slices.Clone(spec.Command[1:]), args...)
 	}
+	process := r.process(p, c, args)
 	e.running.Go(func() {
-		code := image.program(run, r.process(p, c, args))
+		code := image.program(run, process)
 		e.mu.Lock()
 		defer e.mu.Unlock()
 		if c.Phase == node.PhaseRunning {
@@ -73,7 +74,7 @@ func (e *Engine) imageByID(id string) *stock {
 	return nil
 }
 
-// process is what the program of a container sees.
+// process is what the program of a container sees. The lock is held.
 func (r *Runtime) process(p *pod, c *container, args []string) program.Process {
 	sandbox := p.sandbox.ID
 	return program.Process{
