@@ -134,6 +134,9 @@ func (w *walk) began(_, after *appsv1.Deployment) {
 
 // commit makes a commit the newest; without an image it removes the manifest.
 func (w *walk) commit(image, mode string, replicas int32) {
+	if w.source.cursor.Suspended {
+		return // nothing is recorded
+	}
 	w.step++
 	before := w.source.desired[walkKey]
 	var after *Desired

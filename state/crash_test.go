@@ -29,7 +29,7 @@ func TestMain(m *testing.M) {
 }
 
 // writeUntilKilled commits one transaction after the other, each of which writes the same number into two objects, a
-// row and a hold, and says which numbers are durable.
+// row, a hold, marks and an override, and says which numbers are durable.
 func writeUntilKilled(ctx context.Context, dir string, out io.Writer) error {
 	s, err := Open(dir, testOptions())
 	if err != nil {
@@ -52,7 +52,10 @@ func writeUntilKilled(ctx context.Context, dir string, out io.Writer) error {
 		n++
 		value := strconv.Itoa(n)
 		r, err := s.Commit(put("a", value), PutRow(testRow("row", "web", n%2 == 0)), put("b", value),
-			PutHold(Hold{ID: value, Namespace: "default", Name: "web"}), PutRow(testRow(value, "web", false)))
+			PutHold(Hold{ID: value, Namespace: "default", Name: "web"}), PutRow(testRow(value, "web", false)),
+			PutMark(Mark{ID: "m", Namespace: "default", Name: "web", Reason: value}), RemoveMark("default", "web", strconv.Itoa(n-1)),
+			PutMark(Mark{ID: value, Namespace: "default", Name: "web"}),
+			PutOverride(Override{ID: value, Namespace: "default", Name: "web", Field: "replicas", Value: value}))
 		if err != nil {
 			return err
 		}
@@ -96,6 +99,10 @@ func TestKilled(t *testing.T) {
 		row, _ := s.Row("row")
 		if n < durable || a.Data["value"] != hold.ID || b.Data["value"] != hold.ID || row.Open != (n%2 == 0) {
 			t.Errorf("round %d: durable %d, hold %s, a %s, b %s, row %v", round, durable, hold.ID, a.Data["value"], b.Data["value"], row.Open)
+		}
+		marks, overrides := s.Marks("default", "web"), s.Overrides("default", "web")
+		if len(marks) != 2 || marks[0].ID != hold.ID || marks[1].Reason != hold.ID || len(overrides) != 1 || overrides[0].Value != hold.ID {
+			t.Errorf("round %d: hold %s, marks %+v, overrides %+v", round, hold.ID, marks, overrides)
 		}
 		if rows := s.Rows("default", "web"); len(rows) != n+1 {
 			t.Errorf("round %d: %d rows of %d", round, len(rows), n+1)

@@ -167,12 +167,14 @@ func list[T any](s []T) []T {
 	return s
 }
 
-// ranAt is the row that was handed over last at a time, alone; none when nothing ran.
+// ranAt is the row that was handed over last at a time, alone; none when nothing ran. A commit that was held may run long
+// after newer rows did.
 func ranAt(rows []control.Row, at time.Time) []control.Row {
-	for _, r := range slices.Backward(rows) {
-		if !r.StartedAt.IsZero() && !r.StartedAt.After(at) {
-			return []control.Row{r}
+	out := []control.Row{}
+	for _, r := range rows {
+		if !r.StartedAt.IsZero() && !r.StartedAt.After(at) && (len(out) == 0 || !r.StartedAt.Before(out[0].StartedAt)) {
+			out = []control.Row{r}
 		}
 	}
-	return []control.Row{}
+	return out
 }

@@ -1,0 +1,215 @@
+package reconciler_test
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/rs/zerolog"
+	"golang.org/x/tools/txtar"
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/belay-dev/belay/manifests"
+	"github.com/belay-dev/belay/reconciler"
+	"github.com/belay-dev/belay/reconciler/controller"
+	"github.com/belay-dev/belay/reconciler/embedded"
+	"github.com/belay-dev/belay/reconciler/event"
+	"github.com/belay-dev/belay/reconciler/garbage"
+	"github.com/belay-dev/belay/reconciler/node"
+	"github.com/belay-dev/belay/reconciler/node/simulated"
+	"github.com/belay-dev/belay/reconciler/replicaset"
+	"github.com/belay-dev/belay/reconciler/rollback"
+	"github.com/belay-dev/belay/reconciler/rollout"
+	"github.com/belay-dev/belay/state"
+)
+
+// given notes when pods are given to the driver.
+type given struct {
+	*simulated.Runner
+	mu   sync.Mutex
+	seen map[string]chan struct{} // by Deployment; closed at the first pod of the image that is waited for
+}
+
+const goodImage = "web:1"
+
+func (g *given) Sync(ctx context.Context, p *corev1.Pod, now time.Time) (node.Report, error) {
+	if p.Spec.Containers[0].Image == goodImage {
+		g.mu.Lock()
+		if c := g.seen[p.Labels["app"]]; c != nil {
+			close(c)
+			delete(g.seen, p.Labels["app"])
+		}
+		g.mu.Unlock()
+	}
+	return g.Runner.Sync(ctx, p, now)
+}
+
+// wait is closed at the next pod of a Deployment with the good image.
+func (g *given) wait(name string) <-chan struct{} {
+	c := make(chan struct{})
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.seen[name] = c
+	return c
+}
+
+// BenchmarkRollback goes back with many of 1,000 Deployments, one after the other: from the wish to the hold on disk, and
+// to the first pod of the old revision in the hands of the driver.
+func BenchmarkRollback(b *testing.B) {
+	const deployed, rolled = 1000, 300
+	a := &txtar.Archive{}
+	for i := range deployed {
+		name := fmt.Sprintf("d%04d", i)
+		for _, image := range []string{goodImage, "web:2"} {
+			a.Files = append(a.Files, deployments(map[string]string{"c" + image[4:]: image}, name).Files...)
+		}
+	}
+	for b.Loop() {
+		b.StopTimer()
+		w := newBenchWorld(b, a)
+		w.commit(b, "c1", deployed)
+		w.commit(b, "c2", deployed)
+		unit := fsync(b)
+		var durable, pod []time.Duration
+		b.StartTimer()
+		for i := range rolled {
+			name := fmt.Sprintf("d%04d", i)
+			first := w.given.wait(name)
+			begun := time.Now()
+			if _, err := w.loop.Rollback(b.Context(), rollback.Request{Namespace: "default", Name: name, By: "alice", ToRevision: 1}); err != nil {
+				b.Fatal(err)
+			}
+			durable = append(durable, time.Since(begun))
+			<-first
+			pod = append(pod, time.Since(begun))
+		}
+		b.StopTimer()
+		report(b, "hold", durable, unit)
+		report(b, "pod", pod, unit)
+		w.stop()
+		b.StartTimer()
+	}
+}
+
+// report gives the times of a door as multiples of the machine's fsync.
+func report(b *testing.B, what string, took []time.Duration, unit time.Duration) {
+	slices.Sort(took)
+	for _, p := range []int{50, 95, 99} {
+		b.ReportMetric(float64(took[(len(took)-1)*p/100])/float64(unit), fmt.Sprintf("%s-p%d/fsync", what, p))
+	}
+	b.ReportMetric(float64(took[(len(took)-1)*99/100].Microseconds())/1000, what+"-p99-ms")
+	b.ReportMetric(float64(unit.Microseconds())/1000, "fsync-ms")
+}
+
+// benchWorld is a loop and what runs below it, over a store on disk, in real time.
+type benchWorld struct {
+	files map[string][]txtar.File
+	repo  *fakeRepository
+	store *state.Store
+	loop  *reconciler.Loop
+	given *given
+	stop  func()
+}
+
+func newBenchWorld(b *testing.B, a *txtar.Archive) *benchWorld {
+	w := &benchWorld{files: map[string][]txtar.File{}, repo: &fakeRepository{trees: map[string]manifests.Tree{}}}
+	for _, f := range a.Files {
+		w.files[f.Name[:2]] = append(w.files[f.Name[:2]], txtar.File{Name: f.Name[3:], Data: f.Data})
+	}
+	store, err := state.Open(b.TempDir(), state.Options{Now: time.Now})
+	if err != nil {
+		b.Fatal(err)
+	}
+	w.store = store
+	w.given = &given{Runner: simulated.New(simulated.Options{Delay: time.Millisecond}), seen: map[string]chan struct{}{}}
+	log := zerolog.Nop()
+	recorder := event.NewRecorder(store, "test", time.Now)
+	w.loop = reconciler.New(reconciler.Options{
+		Store: store, Engine: embedded.New(store), Now: time.Now, Log: log, Recorder: recorder,
+		Sources: []reconciler.Source{{
+			Name: "shop", Branch: "main", Repository: w.repo, Trigger: never{}, Apps: []reconciler.App{{Name: "shop", Prune: true}},
+			Cache: manifests.NewCache([]manifests.App{{Source: "shop", Name: "shop", Namespace: "default"}}, manifests.Options{}),
+		}},
+	})
+	ctx, cancel := context.WithCancel(b.Context())
+	var running sync.WaitGroup
+	for _, c := range []controller.Config{
+		rollout.New(store, recorder, log, time.Now), replicaset.New(store, recorder, log, time.Now),
+		garbage.New(store, log, time.Now), node.New(store, w.given, log, time.Now),
+	} {
+		running.Go(func() {
+			if err := controller.Run(ctx, store, c); err != nil {
+				b.Error(err)
+			}
+		})
+	}
+	running.Go(func() {
+		if err := w.loop.Run(ctx); err != nil {
+			b.Error(err)
+		}
+	})
+	w.stop = func() {
+		cancel()
+		running.Wait()
+		if err := store.Close(); err != nil {
+			b.Error(err)
+		}
+	}
+	return w
+}
+
+// commit makes a commit the head and waits until all of it is rolled out.
+func (w *benchWorld) commit(b *testing.B, commit string, deployed int) {
+	fsys, err := txtar.FS(&txtar.Archive{Files: w.files[commit]})
+	if err != nil {
+		b.Fatal(err)
+	}
+	w.repo.trees[commit] = manifests.DirTree(fsys)
+	w.repo.steps = append(w.repo.steps, reconciler.Step{Kind: reconciler.StepLinear, Hash: commit, Subject: commit, Cause: commit})
+	if err := w.loop.Sync(b.Context(), "shop", reconciler.SyncOptions{}); err != nil {
+		b.Fatal(err)
+	}
+	for {
+		version, complete := w.store.Version(), 0
+		for _, d := range state.List[*appsv1.Deployment](w.store, "default") {
+			if d.Status.UpdatedReplicas == *d.Spec.Replicas && d.Status.AvailableReplicas == *d.Spec.Replicas && d.Status.Replicas == *d.Spec.Replicas &&
+				d.Annotations["belay.dev/commit"] == commit {
+				complete++
+			}
+		}
+		if complete == deployed && len(w.store.OpenRows()) == 0 {
+			return
+		}
+		if _, err := w.store.WaitChange(b.Context(), version); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+// fsync is how long the machine takes to make a page durable, in the middle.
+func fsync(b *testing.B) time.Duration {
+	f, err := os.Create(filepath.Join(b.TempDir(), "probe"))
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer f.Close()
+	var took []time.Duration
+	for range 100 {
+		begun := time.Now()
+		if _, err := f.WriteAt(make([]byte, 4096), 0); err != nil {
+			b.Fatal(err)
+		}
+		if err := f.Sync(); err != nil {
+			b.Fatal(err)
+		}
+		took = append(took, time.Since(begun))
+	}
+	slices.Sort(took)
+	return took[len(took)/2]
+}
