@@ -113,6 +113,7 @@ func setenv(set func(key, value string), dir string) {
 	set("GIT_CONFIG_KEY_1", "advice.detachedHead")
 	set("GIT_CONFIG_VALUE_1", "false")
 	set("BELAY_DATA_DIR", filepath.Join(dir, "data"))
+	set("DOCKER_HOST", "unix://"+filepath.Join(dir, "no-engine.sock")) // pods are simulated, whatever answers here
 }
 
 // patience is how long a script waits for something that must happen.

@@ -96,7 +96,7 @@ const patience = 30 * time.Second
 //	backend FILE       ask the forwarded port that FILE tells of, and print the answer
 //
 // and the conditions stock, when it is not belay, and installed, when it is a program of its own.
-func run(t *testing.T, kubectl string) {
+func run(t *testing.T, kubectl string, changes ...func(*testscript.Params)) {
 	if _, err := exec.LookPath("git"); err != nil {
 		t.Skip("git is not installed")
 	}
@@ -107,6 +107,7 @@ func run(t *testing.T, kubectl string) {
 				"HOME": e.WorkDir, "KUBECTL": kubectl, "BELAY_DATA_DIR": filepath.Join(e.WorkDir, "data"),
 				"KUBECONFIG": filepath.Join(e.WorkDir, "kubeconfig"), "GIT_CONFIG_NOSYSTEM": "1",
 				"GIT_AUTHOR_NAME": "Ann", "GIT_AUTHOR_EMAIL": "ann@example.com",
+				"DOCKER_HOST":        "unix://" + filepath.Join(e.WorkDir, "no-engine.sock"), // pods are simulated, whatever answers here
 				"GIT_COMMITTER_NAME": "Ann", "GIT_COMMITTER_EMAIL": "ann@example.com",
 			} {
 				e.Setenv(key, value)
@@ -144,6 +145,9 @@ func run(t *testing.T, kubectl string) {
 	}
 	if kubectl == "belay" { // the others choose among kubeconfigs
 		scripts.Dir, scripts.Files = "", []string{"testdata/objects.txtar"}
+	}
+	for _, change := range changes {
+		change(&scripts)
 	}
 	testscript.Run(t, scripts)
 }

@@ -73,19 +73,20 @@ func (a *App) Run(ctx context.Context) (err error) {
 	if err := namespaces(store, a.config); err != nil {
 		return err
 	}
-	pods, streams, err := a.runner(store)
+	pods, err := a.podRuntime(ctx, store)
 	if err != nil {
 		return err
 	}
-	runtime, reason := a.config.Runtime.Resolve()
-	a.log.Info().Str("runtime", string(runtime)).Str("reason", reason).Str("data", a.dir).Msg("starting")
+	defer func() { err = errors.Join(err, pods.close()) }()
+	a.log.Info().Str("runtime", string(pods.name)).Str("reason", pods.reason).Str("data", a.dir).Msg("starting")
 
-	found, err := a.find(ctx, store, pods)
+	found, err := a.find(ctx, store, pods.runner)
 	if err != nil {
 		return err
 	}
 	parts := a.wire(store)
-	parts.found, parts.streams, parts.proxy = found, streams, a.proxy(store, streams)
+	parts.found, parts.streams, parts.proxy = found, pods.streams, a.proxy(store, pods.streams)
+	pods.origins.following = parts.following
 	defer func() { err = errors.Join(err, parts.close()) }()
 	listeners, err := a.listen()
 	if err != nil {
@@ -104,7 +105,7 @@ func (a *App) Run(ctx context.Context) (err error) {
 			}
 		})
 	}
-	a.start(start, parts, listeners, store, pods)
+	a.start(start, parts, listeners, store, pods.runner)
 
 	<-run.Done()
 	a.log.Info().Msg("stopping")

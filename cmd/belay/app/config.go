@@ -24,6 +24,8 @@ type Config struct {
 	Limits Limits `yaml:"limits"`
 	// Runtime says what runs the pods.
 	Runtime Runtime `yaml:"runtime"`
+	// HostPaths are the absolute paths of the machine that pods may mount, each with all below it.
+	HostPaths []string `yaml:"hostPaths"`
 	// Simulate says how simulated pods behave: IMAGE=missing, IMAGE=crash, IMAGE=unready, delay=DURATION,
 	// as simulated.Parse reads them.
 	Simulate []string `yaml:"simulate"`
@@ -106,16 +108,9 @@ type Runtime string
 // The runtimes a configuration may name.
 const (
 	RuntimeAuto      Runtime = "auto"
+	RuntimeDocker    Runtime = "docker"
 	RuntimeSimulated Runtime = "simulated"
 )
-
-// Resolve returns the runtime that will be used and the reason for it, which is told at start.
-func (r Runtime) Resolve() (runtime Runtime, reason string) {
-	if r == RuntimeAuto {
-		return RuntimeSimulated, "no runtime for real pods is built in"
-	}
-	return r, "configured"
-}
 
 // Bounds of what a configuration may say.
 const (

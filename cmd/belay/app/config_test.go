@@ -27,8 +27,9 @@ func TestAnnotatedConfigIsTheDefault(t *testing.T) {
 	got := mustParse(t, AnnotatedConfig())
 	want := DefaultConfig()
 	// An empty list in the file and none in the code are the same configuration.
-	want.Sources, want.Simulate = []SourceConfig{}, []string{}
+	want.Sources, want.Simulate, want.HostPaths = []SourceConfig{}, []string{}, []string{}
 	got.Sources, got.Simulate = append([]SourceConfig{}, got.Sources...), append([]string{}, got.Simulate...)
+	got.HostPaths = append([]string{}, got.HostPaths...)
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("the annotated file differs from DefaultConfig (-default +file):\n%s", diff)
 	}
@@ -181,7 +182,7 @@ func TestParseConfigProblems(t *testing.T) {
 		},
 		"contains itself": {"sources: &a [*a]\n", []string{"f:1: sources[0]: want keys and values, not a list"}},
 		"everything is reported at once": {`maxRollouts: -1
-runtime: docker
+runtime: embedded
 simulate: [web=broken, delay=fast, web]
 sources:
 - name: Shop
@@ -200,7 +201,7 @@ sources:
 - name: two
 `, []string{
 			"f:1: maxRollouts: must not be negative: 0 means no limit",
-			"f:2: runtime: docker does not exist yet",
+			"f:2: runtime: embedded does not exist yet",
 			`f:3: simulate[0]: "web=broken": unknown behaviour "broken", want missing, crash or unready`,
 			`f:3: simulate[1]: "delay=fast": "fast" is not a duration such as 200ms or 3s`,
 			`f:3: simulate[2]: "web": want IMAGE=missing, IMAGE=crash, IMAGE=unready, delay=DURATION or stop=DURATION`,
@@ -352,7 +353,7 @@ func TestReadConfig(t *testing.T) {
 		"branch of file": {good, Flags{Branch: "b"}, "--config and flags about one repository exclude each other"},
 		"no sources":     {empty, Flags{}, empty + ": sources: none"},
 		"bad file":       {bad, Flags{}, bad + ":1: runtim: unknown key, did you mean runtime"},
-		"bad flag":       {good, Flags{Runtime: "docker"}, "runtime: docker does not exist yet"},
+		"bad flag":       {good, Flags{Runtime: "embedded"}, "runtime: embedded does not exist yet"},
 		"no file":        {filepath.Join(dir, "none"), Flags{}, "read configuration: open " + filepath.Join(dir, "none") + ": no such file or directory"},
 		"too large":      {big, Flags{}, "read configuration: " + big + ": larger than 1048576 bytes"},
 	}

@@ -67,7 +67,10 @@ func (a *App) find(ctx context.Context, store *state.Store, runner node.PodRunne
 
 // finderOf is the runner as one that finds pods; nil when its pods end with the process.
 func finderOf(runner node.PodRunner) node.Finder {
-	if d, ok := runner.(durable); ok {
+	switch d := runner.(type) {
+	case durable:
+		runner = d.PodRunner
+	case lively:
 		runner = d.PodRunner
 	}
 	f, _ := runner.(node.Finder)

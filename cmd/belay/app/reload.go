@@ -168,6 +168,7 @@ func (f *following) keepStarted(c *Config) []control.Problem {
 	}
 	keep("runtime", c.Runtime == started.Runtime, func() { c.Runtime = started.Runtime })
 	keep("simulate", slices.Equal(c.Simulate, started.Simulate), func() { c.Simulate = started.Simulate })
+	keep("hostPaths", slices.Equal(c.HostPaths, started.HostPaths), func() { c.HostPaths = started.HostPaths })
 	keep("listen", c.Listen == started.Listen, func() { c.Listen = started.Listen })
 	keep("webhook.listen", c.Webhook.Listen == started.Webhook.Listen, func() { c.Webhook = started.Webhook })
 	return out

@@ -2,14 +2,21 @@ package app
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
 	"strconv"
+	"syscall"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/belay-dev/belay/reconciler/node"
+	"github.com/belay-dev/belay/reconciler/node/docker"
+	"github.com/belay-dev/belay/reconciler/node/kubelet"
 	"github.com/belay-dev/belay/reconciler/node/simulated"
 	"github.com/belay-dev/belay/state"
 )
@@ -24,19 +31,154 @@ type Seams struct {
 	Runner node.PodRunner
 }
 
-// runner is what runs the pods, and what reaches into them (nil: nothing does). One whose pods are outside of this process
-// acts only on what is durable.
-func (a *App) runner(store *state.Store) (node.PodRunner, node.Streamer, error) {
-	if r := a.Seams.Runner; r != nil {
-		streams, _ := r.(node.Streamer)
-		return durable{r, store}, streams, nil
+// podRuntime is what runs the pods.
+type podRuntime struct {
+	name    Runtime
+	reason  string
+	runner  node.PodRunner
+	streams node.Streamer // reaches into them; nil: nothing does
+	origins *origins
+	close   func() error
+}
+
+// podRuntime makes what runs the pods, as it is configured. One whose pods are outside of this process acts only on what is
+// durable.
+func (a *App) podRuntime(ctx context.Context, store *state.Store) (podRuntime, error) {
+	r := podRuntime{close: func() error { return nil }, origins: &origins{store: store}}
+	if given := a.Seams.Runner; given != nil {
+		r.name, r.reason = "test", "given"
+		r.streams, _ = given.(node.Streamer)
+		r.runner = lasting(given, store)
+		return r, nil
+	}
+	var engine *docker.Runtime
+	var err error
+	if r.name, r.reason, engine, err = resolve(ctx, a.config); err != nil {
+		return r, err
+	}
+	if engine != nil {
+		k := kubelet.New(kubelet.Options{
+			Runtime: engine, Objects: kubelet.Stored(store), Dir: filepath.Join(a.dir, "pods"), HostPaths: a.config.HostPaths,
+			Instance: store.Instance(), Origin: r.origins.of(a.dir), DockerConfig: dockerConfig,
+			Held: func(dir string) bool { return dir != a.dir && held(dir) }, Now: a.now, Log: a.log,
+		})
+		r.runner, r.streams, r.close = lasting(k, store), k, engine.Close
+		return r, nil
 	}
 	options, err := simulated.Parse(a.config.Simulate)
 	if err != nil {
-		return nil, nil, fmt.Errorf("simulate: %w", err)
+		return r, fmt.Errorf("simulate: %w", err)
 	}
-	r := simulated.New(options)
-	return r, r.Streams(a.now), nil
+	s := simulated.New(options)
+	r.runner, r.streams = s, s.Streams(a.now)
+	return r, nil
+}
+
+// engineTimeout is how long an engine may take to say that it is there.
+const engineTimeout = 5 * time.Second
+
+// resolve chooses the runtime and says why. The engine is nil when pods are simulated.
+func resolve(ctx context.Context, c Config) (Runtime, string, *docker.Runtime, error) {
+	switch {
+	case c.Runtime == RuntimeSimulated:
+		return RuntimeSimulated, "configured", nil, nil
+	case c.Runtime == RuntimeAuto && len(c.Simulate) > 0:
+		return RuntimeSimulated, "simulate says how pods behave", nil, nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, engineTimeout)
+	defer cancel()
+	engine, err := docker.Open(ctx)
+	switch {
+	case err == nil && c.Runtime == RuntimeDocker:
+		return RuntimeDocker, "configured: " + engine.String(), engine, nil
+	case err == nil:
+		return RuntimeDocker, engine.String() + " answers", engine, nil
+	case c.Runtime == RuntimeDocker:
+		return "", "", nil, &hinted{fmt.Errorf("runtime docker: %w", err), "start the engine, or choose --runtime simulated"}
+	}
+	return RuntimeSimulated, "no engine for real pods: " + err.Error(), nil, nil
+}
+
+// origins tells where pods come from.
+type origins struct {
+	store     *state.Store
+	following *following // set once there is one, before there are pods
+}
+
+// of is where a pod comes from, as its driver writes it down.
+func (o *origins) of(dir string) func(*corev1.Pod) node.Origin {
+	return func(pod *corev1.Pod) node.Origin {
+		out := node.Origin{Directory: dir, Hash: pod.Labels["pod-template-hash"]}
+		for _, c := range pod.Spec.Containers {
+			out.Images = append(out.Images, c.Image)
+		}
+		made, ok := o.made(pod)
+		if !ok {
+			return out
+		}
+		out.Deployment, out.Commit = made.Key.Name, made.Commit
+		for _, s := range o.following.current() {
+			if s.config.Name != made.Source {
+				continue
+			}
+			out.Source = s.config.URL
+			for _, app := range s.config.Apps {
+				if app.Name == made.App {
+					out.Path = app.Path
+				}
+			}
+		}
+		return out
+	}
+}
+
+// made is the Deployment that a pod is of, when Git manages it.
+func (o *origins) made(pod *corev1.Pod) (state.Managed, bool) {
+	set := owner(pod, state.KindReplicaSet)
+	if set == "" || o.following == nil {
+		return state.Managed{}, false
+	}
+	rs, ok := o.store.Get(state.Key{Kind: state.KindReplicaSet, Namespace: pod.Namespace, Name: set})
+	if !ok {
+		return state.Managed{}, false
+	}
+	return o.store.Managed(state.Key{Kind: state.KindDeployment, Namespace: pod.Namespace, Name: owner(rs, state.KindDeployment)})
+}
+
+// owner is the name of an object's controller of a kind; empty: it has none.
+func owner(o state.Object, kind state.Kind) string {
+	for _, r := range o.GetOwnerReferences() {
+		if r.Controller != nil && *r.Controller && r.Kind == string(kind) {
+			return r.Name
+		}
+	}
+	return ""
+}
+
+// dockerConfig reads what the machine's registries are shown; nil: there is nothing.
+func dockerConfig() ([]byte, error) {
+	dir := os.Getenv("DOCKER_CONFIG")
+	if dir == "" {
+		dir = filepath.Join(os.Getenv("HOME"), ".docker")
+	}
+	data, err := readLimited(filepath.Join(dir, "config.json"))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	return data, err
+}
+
+// held says whether a process holds a data directory. One that cannot be looked at may be held.
+func held(dir string) bool {
+	f, err := os.Open(filepath.Join(dir, lockFile))
+	if errors.Is(err, fs.ErrNotExist) {
+		return false
+	}
+	if err != nil {
+		return true
+	}
+	defer f.Close() // gives the lock back
+	return errors.Is(flock(f), syscall.EWOULDBLOCK)
 }
 
 // durable has a runner act on a pod only once what it acts on is on disk: a crash forgets no container.
@@ -45,6 +187,28 @@ type durable struct {
 	store *state.Store
 }
 
+// lasting is a runner as a durable one, which is lively if the runner is.
+func lasting(r node.PodRunner, store *state.Store) node.PodRunner {
+	d := durable{r, store}
+	if l, ok := r.(node.Lively); ok {
+		return lively{d, l}
+	}
+	return d
+}
+
+type lively struct {
+	durable
+	runner node.Lively
+}
+
+var _ node.Lively = lively{}
+
+// Run runs the runner.
+func (l lively) Run(ctx context.Context, changed func(types.NamespacedName)) {
+	l.runner.Run(ctx, changed)
+}
+
+// Sync waits until the pod is durable.
 func (d durable) Sync(ctx context.Context, pod *corev1.Pod, now time.Time) (node.Report, error) {
 	version, err := strconv.ParseInt(pod.ResourceVersion, 10, 64)
 	if err != nil {
@@ -56,6 +220,7 @@ func (d durable) Sync(ctx context.Context, pod *corev1.Pod, now time.Time) (node
 	return d.PodRunner.Sync(ctx, pod, now)
 }
 
+// Remove waits until the end of the pod is durable.
 func (d durable) Remove(ctx context.Context, uid types.UID) error {
 	if err := d.store.WaitDurable(ctx, d.store.Version()); err != nil {
 		return fmt.Errorf("make the end of pod %s durable: %w", uid, err)

@@ -33,6 +33,11 @@ func (c Config) problems() []Problem {
 	}
 	v.limits(c.Limits)
 	v.runtime(c.Runtime)
+	for i, p := range c.HostPaths {
+		if !filepath.IsAbs(p) || filepath.Clean(p) != p {
+			v.add(fmt.Sprintf("hostPaths[%d]", i), "%q is not an absolute path without . and ..", p)
+		}
+	}
 	for i, value := range c.Simulate {
 		if _, err := simulated.Parse([]string{value}); err != nil {
 			v.add(fmt.Sprintf("simulate[%d]", i), "%s", strings.TrimPrefix(err.Error(), "simulate "))
@@ -247,11 +252,11 @@ func hasCredentials(address string) bool {
 
 func (v *validator) runtime(r Runtime) {
 	switch r {
-	case RuntimeAuto, RuntimeSimulated:
-	case "docker", "embedded":
+	case RuntimeAuto, RuntimeDocker, RuntimeSimulated:
+	case "embedded":
 		v.add("runtime", "%s does not exist yet", r)
-		v.hint("use auto or simulated: pods are simulated until there is a runtime for real ones")
+		v.hint("use auto, docker or simulated")
 	default:
-		v.add("runtime", "unknown runtime %q: want auto or simulated", string(r))
+		v.add("runtime", "unknown runtime %q: want auto, docker or simulated", string(r))
 	}
 }

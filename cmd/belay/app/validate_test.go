@@ -96,14 +96,25 @@ func TestValidateRefusesUncleanPaths(t *testing.T) {
 	}
 }
 
-func TestRuntimeResolve(t *testing.T) {
-	t.Parallel()
-	for r, want := range map[Runtime]string{
-		RuntimeAuto:      "simulated: no runtime for real pods is built in",
-		RuntimeSimulated: "simulated: configured",
+// Where no engine answers, pods are simulated only when nobody asked for real ones.
+func TestResolve(t *testing.T) {
+	t.Setenv("DOCKER_HOST", "unix://"+filepath.Join(t.TempDir(), "no.sock"))
+	for name, c := range map[string]struct {
+		config Config
+		want   string
+	}{
+		"auto":             {Config{Runtime: RuntimeAuto}, "simulated: no engine for real pods: docker: failed to connect"},
+		"auto, simulating": {Config{Runtime: RuntimeAuto, Simulate: []string{"delay=1s"}}, "simulated: simulate says how pods behave"},
+		"simulated":        {Config{Runtime: RuntimeSimulated}, "simulated: configured"},
+		"docker":           {Config{Runtime: RuntimeDocker}, "runtime docker: docker: failed to connect"},
 	} {
-		if used, reason := r.Resolve(); string(used)+": "+reason != want {
-			t.Errorf("%s: got %s: %s, want %s", r, used, reason, want)
+		used, reason, engine, err := resolve(t.Context(), c.config)
+		got := string(used) + ": " + reason
+		if err != nil {
+			got = err.Error()
+		}
+		if !strings.HasPrefix(got, c.want) || engine != nil {
+			t.Errorf("%s: got %s, want %s", name, got, c.want)
 		}
 	}
 }

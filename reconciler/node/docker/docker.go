@@ -43,6 +43,7 @@ type Runtime struct {
 	ended   map[string]node.ContainerState // by ID: runs that are over
 	started map[string]node.ContainerState // by ID: runs as they were when they had begun
 	addrs   map[string]string              // by ID of a pause container
+	died    map[string]bool                // by ID: the engine told of its end, which its list may not know for a moment
 	digests map[string]string              // by ID of an image
 }
 
@@ -57,7 +58,7 @@ func Open(ctx context.Context) (*Runtime, error) {
 	}
 	r := &Runtime{
 		c: c, ended: map[string]node.ContainerState{}, started: map[string]node.ContainerState{},
-		addrs: map[string]string{}, digests: map[string]string{},
+		addrs: map[string]string{}, died: map[string]bool{}, digests: map[string]string{},
 	}
 	if err := r.check(ctx); err != nil {
 		return nil, errors.Join(fmt.Errorf("docker: %w", err), c.Close())

@@ -45,6 +45,7 @@ func (r *Runtime) List(ctx context.Context) ([]node.PodState, error) {
 	maps.DeleteFunc(r.ended, gone)
 	maps.DeleteFunc(r.started, gone)
 	maps.DeleteFunc(r.addrs, func(id string, _ string) bool { return !there[id] })
+	maps.DeleteFunc(r.died, func(id string, _ bool) bool { return !there[id] })
 	return all, nil
 }
 
@@ -114,6 +115,16 @@ func sandboxOf(record string) (s node.Sandbox, ok bool) {
 // sandbox is how a pause container is.
 func (r *Runtime) sandbox(ctx context.Context, s container.Summary) (node.SandboxState, error) {
 	state := node.SandboxState{ID: s.ID, Running: s.State == container.StateRunning, Created: time.Unix(s.Created, 0).UTC()}
+	r.mu.Lock()
+	died := r.died[s.ID]
+	r.mu.Unlock()
+	if state.Running && died {
+		found, err := r.c.ContainerInspect(ctx, s.ID, client.ContainerInspectOptions{})
+		if err != nil {
+			return state, err
+		}
+		state.Running = found.Container.State.Running
+	}
 	if !state.Running {
 		return state, nil
 	}
@@ -151,11 +162,12 @@ func (r *Runtime) container(ctx context.Context, s container.Summary) (node.Cont
 	r.mu.Lock()
 	ended, over := r.ended[s.ID]
 	started, begun := r.started[s.ID]
+	died := r.died[s.ID]
 	r.mu.Unlock()
 	switch {
 	case over:
 		return ended, nil
-	case begun && s.State == container.StateRunning:
+	case begun && !died && s.State == container.StateRunning:
 		return started, nil
 	}
 	found, err := r.c.ContainerInspect(ctx, s.ID, client.ContainerInspectOptions{})

@@ -187,6 +187,11 @@ func (r *Runtime) Watch(ctx context.Context, changed func(types.UID)) error {
 	for {
 		select {
 		case m := <-stream.Messages:
+			if m.Action == events.ActionDie {
+				r.mu.Lock()
+				r.died[m.Actor.ID] = true
+				r.mu.Unlock()
+			}
 			changed(types.UID(m.Actor.Attributes[labelPod]))
 		case err := <-stream.Err:
 			if ctx.Err() != nil {

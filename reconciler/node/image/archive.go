@@ -18,6 +18,7 @@ type Single struct {
 	Architecture string // as Go names it
 	Name         string // absolute path of the executable in the image, which is its entrypoint
 	Program      []byte
+	Links        []string // absolute paths of links to it
 }
 
 // Image builds it. The same input gives the same digest.
@@ -29,6 +30,11 @@ func (s Single) Image() (v1.Image, error) {
 	}
 	if _, err := w.Write(s.Program); err != nil {
 		return nil, err
+	}
+	for _, link := range s.Links {
+		if err := w.WriteHeader(&tar.Header{Name: link[1:], Linkname: s.Name, Typeflag: tar.TypeSymlink}); err != nil {
+			return nil, err
+		}
 	}
 	if err := w.Close(); err != nil {
 		return nil, err

@@ -31,6 +31,7 @@ type memory struct {
 // box is one container of a pod over all its runs.
 type box struct {
 	runs     []node.ContainerState // oldest first; those that were removed are not among them
+	ghost    node.ContainerState   // the last run that the engine has nothing of any more; zero: none
 	failure  *failure              // why the last try to start it failed
 	pull     backOff               // of its image
 	crash    backOff
@@ -150,7 +151,10 @@ func (m *memory) observe(pod *corev1.Pod, s node.PodState, now time.Time) {
 	for name, b := range m.boxes {
 		slices.SortFunc(b.runs, func(x, y node.ContainerState) int { return int(x.Attempt - y.Attempt) })
 		if r := before[name]; r != nil && (len(b.runs) == 0 || b.run().Attempt < r.Attempt) {
-			b.runs = append(b.runs, vanished(*r, now)) // a restart counts, also when the engine has forgotten it
+			b.ghost = vanished(*r, now) // a restart counts, also when the engine has forgotten it
+			b.runs = append(b.runs, b.ghost)
+		} else if len(b.runs) == 1 && b.ghost.Attempt == b.runs[0].Attempt-1 && b.ghost.Name != "" {
+			b.runs = slices.Insert(b.runs, 0, b.ghost)
 		}
 		if b.stopping != nil && (!b.running() || b.run().ID != b.stopping.run) {
 			b.stopping = nil
@@ -169,7 +173,8 @@ func (m *memory) recall(pod *corev1.Pod, now time.Time) {
 			b := m.box(s.Name)
 			switch r := b.run(); {
 			case r == nil && s.ContainerID != "":
-				b.runs = []node.ContainerState{vanished(recalledRun(s), now)}
+				b.ghost = vanished(recalledRun(s), now)
+				b.runs = []node.ContainerState{b.ghost}
 			case r != nil && r.Phase == node.PhaseRunning && s.RestartCount == r.Attempt:
 				b.recallProbes(s, now)
 			}

@@ -120,7 +120,7 @@ func containerStatus(pod *corev1.Pod, m *memory, c *corev1.Container, init bool,
 		s.State = terminated(r)
 	case b.failure != nil:
 		s.State, s.LastTerminationState = unstarted(pod, m, c, b, now), terminated(r)
-	case now.Before(b.crash.crashed(r.Finished)):
+	case m.starting != c.Name && now.Before(b.crash.crashed(r.Finished)):
 		s.State.Waiting = &corev1.ContainerStateWaiting{Reason: crashLoopBackOff, Message: crashMessage(pod, c.Name, b.crash.wait)}
 		s.LastTerminationState = terminated(r)
 	default:

@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"syscall"
 
 	"github.com/belay-dev/belay/reconciler/node/conformance/program"
@@ -19,8 +20,12 @@ func main() {
 	if err != nil {
 		dir = "/"
 	}
+	args := os.Args[1:]
+	if filepath.Base(os.Args[0]) == "tar" { // kubectl cp asks for it
+		args = append([]string{"tar"}, args...)
+	}
 	os.Exit(program.Run(ctx, program.Process{
-		Args: os.Args[1:], Env: os.Environ(), Dir: dir, Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr,
+		Args: args, Env: os.Environ(), Dir: dir, Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr,
 		Listen: func(port string) (net.Listener, error) {
 			var c net.ListenConfig
 			return c.Listen(ctx, "tcp", ":"+port)

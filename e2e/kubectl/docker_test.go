@@ -1,0 +1,129 @@
+package kubectl
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-containerregistry/pkg/name"
+	"github.com/google/go-containerregistry/pkg/registry"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/belay-dev/belay/reconciler/node/docker"
+	"github.com/belay-dev/belay/reconciler/node/image"
+)
+
+// TestDocker runs the scripts about pods that really run, on the Docker engine that the environment names. $APP is an
+// image whose entrypoint is the conformance suite's program, in a registry that ends with the test; $APP2 is the same
+// under another tag, $MISSING is not there.
+func TestDocker(t *testing.T) {
+	engine, err := docker.Open(t.Context())
+	if err != nil {
+		if os.Getenv("REQUIRE_DOCKER") == "1" {
+			t.Fatal(err)
+		}
+		t.Skip(err)
+	}
+	if err := engine.Close(); err != nil {
+		t.Fatal(err)
+	}
+	kubectl := "kubectl"
+	if len(installed) > 0 {
+		kubectl = installed[0]
+	}
+	repository := publish(t)
+	run(t, kubectl, func(p *testscript.Params) {
+		p.Dir, p.Files = filepath.Join("testdata", "docker"), nil
+		before := p.Setup
+		p.Setup = func(e *testscript.Env) error {
+			if err := before(e); err != nil {
+				return err
+			}
+			for key, value := range map[string]string{
+				"DOCKER_HOST": os.Getenv("DOCKER_HOST"), "APP": repository + ":1", "APP2": repository + ":2", "MISSING": repository + ":3",
+			} {
+				e.Setenv(key, value)
+			}
+			return nil
+		}
+		p.Cmds["fetch"] = fetch
+	})
+}
+
+// publish serves the program's image from this machine.
+func publish(t *testing.T) (repository string) {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "program")
+	build := exec.Command("go", "build", "-trimpath", "-o", file, "github.com/belay-dev/belay/reconciler/node/conformance/image")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	data, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	img, err := image.Single{Architecture: runtime.GOARCH, Name: "/program", Program: data, Links: []string{"/bin/tar"}}.Image()
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := httptest.NewServer(registry.New())
+	t.Cleanup(server.Close)
+	repository = strings.TrimPrefix(server.URL, "http://") + "/belay/app"
+	for _, tag := range []string{":1", ":2"} {
+		ref, err := name.ParseReference(repository + tag)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := remote.Write(ref, img, remote.WithContext(t.Context())); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return repository
+}
+
+// fetch URL waits until an address answers, and prints what it says.
+func fetch(ts *testscript.TestScript, _ bool, args []string) {
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	for end := time.Now().Add(patience); ; <-tick.C {
+		text, err := ask(args[0])
+		if err == nil {
+			_, err = io.WriteString(ts.Stdout(), text)
+			ts.Check(err)
+			return
+		}
+		if time.Now().After(end) {
+			ts.Fatalf("%s does not answer: %v", args[0], err)
+		}
+	}
+}
+
+func ask(url string) (string, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		return "", err
+	}
+	answer, err := http.DefaultClient.Do(request)
+	if err != nil {
+		return "", err
+	}
+	defer answer.Body.Close()
+	data, err := io.ReadAll(answer.Body)
+	if err == nil && answer.StatusCode != http.StatusOK {
+		err = fmt.Errorf("status %s", answer.Status)
+	}
+	return string(data), err
+}
