@@ -149,19 +149,24 @@ func (m *memory) observe(pod *corev1.Pod, s node.PodState, now time.Time) {
 		}
 	}
 	for name, b := range m.boxes {
-		slices.SortFunc(b.runs, func(x, y node.ContainerState) int { return int(x.Attempt - y.Attempt) })
-		if r := before[name]; r != nil && (len(b.runs) == 0 || b.run().Attempt < r.Attempt) {
-			b.ghost = vanished(*r, now) // a restart counts, also when the engine has forgotten it
-			b.runs = append(b.runs, b.ghost)
-		} else if len(b.runs) == 1 && b.ghost.Attempt == b.runs[0].Attempt-1 && b.ghost.Name != "" {
-			b.runs = slices.Insert(b.runs, 0, b.ghost)
-		}
-		if b.stopping != nil && (!b.running() || b.run().ID != b.stopping.run) {
-			b.stopping = nil
-		}
+		b.settle(before[name], now)
 	}
 	if m.adopted && first {
 		m.recall(pod, now)
+	}
+}
+
+// settle puts what the engine told of the runs in order, with the run that counted before.
+func (b *box) settle(before *node.ContainerState, now time.Time) {
+	slices.SortFunc(b.runs, func(x, y node.ContainerState) int { return int(x.Attempt - y.Attempt) })
+	if before != nil && (len(b.runs) == 0 || b.run().Attempt < before.Attempt) {
+		b.ghost = vanished(*before, now) // a restart counts, also when the engine has forgotten it
+		b.runs = append(b.runs, b.ghost)
+	} else if len(b.runs) == 1 && b.ghost.Attempt == b.runs[0].Attempt-1 && b.ghost.Name != "" {
+		b.runs = slices.Insert(b.runs, 0, b.ghost)
+	}
+	if b.stopping != nil && (!b.running() || b.run().ID != b.stopping.run) {
+		b.stopping = nil
 	}
 }
 
