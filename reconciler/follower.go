@@ -23,6 +23,7 @@ type follower struct {
 	token     chan struct{} // full while the repository and the cache are in use
 	recalling chan struct{} // full when there may be a past to record
 	looked    chan struct{} // closed when the first look has ended
+	writing   chan struct{} // full when there may be a change to make in Git
 	gone      chan struct{} // closed when the loop follows it no longer
 	stop      func()        // ends its goroutines and waits for them; set when they begin
 
@@ -41,7 +42,7 @@ type follower struct {
 func newFollower(s Source) *follower {
 	return &follower{
 		Source: s, token: make(chan struct{}, 1), recalling: make(chan struct{}, 1), looked: make(chan struct{}),
-		gone: make(chan struct{}), stop: func() {},
+		writing: make(chan struct{}, 1), gone: make(chan struct{}), stop: func() {},
 		desired: map[engine.Key]*Desired{}, stale: map[string]bool{},
 	}
 }

@@ -59,6 +59,7 @@ func (l *Loop) begin(ctx context.Context, f *follower) {
 	}
 	wg.Go(func() { l.polls(ctx, f) })
 	wg.Go(func() { l.recall(ctx, f) })
+	wg.Go(func() { l.writes(ctx, f) })
 	l.running.Go(func() {
 		defer cancel()
 		wg.Wait()

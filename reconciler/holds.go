@@ -25,7 +25,7 @@ func (h Holds) empty() bool {
 func (h Holds) writes(key engine.Key) []state.Write {
 	var ws []state.Write
 	if h.Ended {
-		ws = append(ws, state.RemoveHold(key.Namespace, key.Name))
+		ws = append(ws, state.RemoveHold(key.Namespace, key.Name), state.RemoveGitChange(key.Namespace, key.Name, FieldTemplate))
 	}
 	if h.Hold != nil {
 		ws = append(ws, state.PutHold(*h.Hold))
@@ -37,7 +37,7 @@ func (h Holds) writes(key engine.Key) []state.Write {
 		ws = append(ws, state.PutMark(m))
 	}
 	for _, f := range h.Unset {
-		ws = append(ws, state.RemoveOverride(key.Namespace, key.Name, f))
+		ws = append(ws, state.RemoveOverride(key.Namespace, key.Name, f), state.RemoveGitChange(key.Namespace, key.Name, f))
 	}
 	for _, o := range h.Overrides {
 		ws = append(ws, state.PutOverride(o))

@@ -44,7 +44,8 @@ type Source struct {
 	Repository Repository
 	Cache      *manifests.Cache
 	Trigger    Trigger
-	Import     int // commits before the first sync that get rows, at most
+	Writer     Writer // nil: nothing is ever changed in Git
+	Import     int    // commits before the first sync that get rows, at most
 }
 
 // Options is all that a Loop needs.

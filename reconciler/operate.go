@@ -30,6 +30,7 @@ type wish struct {
 	recreate []state.Object
 	managed  []state.Managed // of what is re-created: it goes again when nothing names it
 	events   []Event
+	git      []state.Write // of what becomes of it in Git
 }
 
 // Rollback goes back at once: the hold and its rollout are durable when it returns, Git reachable or not. A wish that
@@ -135,12 +136,12 @@ func (l *Loop) rollback(ctx context.Context, r rollback.Request, preview bool) (
 	if r.ToCommit != "" {
 		r.ToCommit = l.stepOf(r.Namespace, r.Name, r.ToCommit)
 	}
-	return l.held(ctx, r.Namespace, r.Name, preview, func(f rollback.Facts) (rollback.Decision, error) { return rollback.Decide(f, r) })
+	return l.held(ctx, r.Namespace, r.Name, r.Mode, preview, func(f rollback.Facts) (rollback.Decision, error) { return rollback.Decide(f, r) })
 }
 
 func (l *Loop) pin(ctx context.Context, r rollback.PinRequest) (rollback.Result, error) {
 	r.Now = l.o.Now()
-	return l.held(ctx, r.Namespace, r.Name, false, func(f rollback.Facts) (rollback.Decision, error) { return rollback.DecidePin(f, r) })
+	return l.held(ctx, r.Namespace, r.Name, rollback.ModeHold, false, func(f rollback.Facts) (rollback.Decision, error) { return rollback.DecidePin(f, r) })
 }
 
 // stepOf is the commit under which the ledger has one that a step covers; the prefix itself when no step does, or several.
@@ -155,7 +156,7 @@ func (l *Loop) stepOf(namespace, name, prefix string) string {
 }
 
 // held carries out a decision to hold a Deployment, again when what runs moved under it.
-func (l *Loop) held(ctx context.Context, namespace, name string, preview bool, decide func(rollback.Facts) (rollback.Decision, error)) (rollback.Result, error) {
+func (l *Loop) held(ctx context.Context, namespace, name string, mode rollback.Mode, preview bool, decide func(rollback.Facts) (rollback.Decision, error)) (rollback.Result, error) {
 	for range passes {
 		in, f, err := l.about(namespace, name)
 		if err != nil {
@@ -170,6 +171,8 @@ func (l *Loop) held(ctx context.Context, namespace, name string, preview bool, d
 			return out, nil
 		}
 		w := l.wishOf(d, f, &out)
+		source := sourceOf(in.Subjects[0])
+		out.Git, w.git = l.queue(d.Hold, source, mode)
 		actions, change := l.granted(&in, w)
 		out.Fields, out.Steps = l.forecast(&in.Subjects[0], change)
 		if preview {
@@ -179,6 +182,7 @@ func (l *Loop) held(ctx context.Context, namespace, name string, preview bool, d
 		if apierrors.IsConflict(err) {
 			continue
 		}
+		l.kick(source)
 		if row, ok := l.o.Store.Row(out.Row.ID); ok {
 			out.Row = row
 		}
@@ -193,7 +197,6 @@ var errMoving = errors.New("what runs changes faster than it can be planned")
 func resultOf(d rollback.Decision) rollback.Result {
 	return rollback.Result{
 		ID: d.ID, Skipped: d.Skipped, Hold: d.Hold, Mark: d.Mark, Row: d.Row, From: d.From, To: d.To, Warnings: d.Warnings, Undone: d.Undone,
-		Git: rollback.GitChange{Mode: rollback.ModeHold, State: rollback.GitNone, Why: "nothing is changed in Git"},
 	}
 }
 
@@ -328,7 +331,7 @@ func (l *Loop) carryOut(ctx context.Context, k engine.Key, w wish, actions []Act
 			return err
 		}
 	}
-	ws := w.holds.writes(k)
+	ws := append(w.holds.writes(k), w.git...)
 	again := []engine.Key{k}
 	for _, r := range w.rows {
 		ws = append(ws, state.PutRow(r))

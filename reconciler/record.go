@@ -246,7 +246,7 @@ func (rec Recorded) Writes() []state.Write {
 		ws = append(ws, state.RemoveMark(m.Namespace, m.Name, m.ID))
 	}
 	for _, h := range rec.Unheld {
-		ws = append(ws, state.RemoveHold(h.Namespace, h.Name))
+		ws = append(ws, state.RemoveHold(h.Namespace, h.Name), state.RemoveGitChange(h.Namespace, h.Name, FieldTemplate))
 	}
 	return append(ws, state.PutCursor(rec.Cursor))
 }

@@ -137,10 +137,13 @@ func (l *Loop) override(ctx context.Context, r rollback.OverrideRequest) (state.
 	if row != nil {
 		w.rows = []state.Row{*row}
 	}
+	source := sourceOf(in.Subjects[0])
+	w.git = l.queueEdit(o, source)
 	key := engine.Key{Kind: state.KindDeployment, Namespace: r.Namespace, Name: r.Name}
 	actions, _ := l.granted(&in, w)
 	if err := l.carryOut(ctx, key, w, actions); err != nil {
 		return nil, err
 	}
+	l.kick(source)
 	return l.o.Engine.Live(key).Object, nil
 }

@@ -18,16 +18,17 @@ import (
 type bucket string
 
 const (
-	bucketRows      bucket = "rows"
-	bucketCommits   bucket = "commits"
-	bucketCursors   bucket = "cursors"
-	bucketTemplates bucket = "templates"
-	bucketConfigs   bucket = "configs"
-	bucketManaged   bucket = "managed"
-	bucketHolds     bucket = "holds"
-	bucketMarks     bucket = "marks"
-	bucketOverrides bucket = "overrides"
-	bucketDeparted  bucket = "departed"
+	bucketRows       bucket = "rows"
+	bucketCommits    bucket = "commits"
+	bucketCursors    bucket = "cursors"
+	bucketTemplates  bucket = "templates"
+	bucketConfigs    bucket = "configs"
+	bucketManaged    bucket = "managed"
+	bucketHolds      bucket = "holds"
+	bucketMarks      bucket = "marks"
+	bucketOverrides  bucket = "overrides"
+	bucketDeparted   bucket = "departed"
+	bucketGitChanges bucket = "gitchanges"
 )
 
 // diskChange is one value to be written; a nil value is taken away.

@@ -51,7 +51,9 @@ func fill(t testing.TB, s *Store) {
 		PutManaged(Managed{Key: KeyOf(web), Source: "shop"}), PutManaged(Managed{Key: KeyOf(gone), Source: "shop"}),
 		PutHold(Hold{Namespace: "default", Name: "web", Until: epoch}), PutHold(Hold{Namespace: "default", Name: "api"}))
 	commit(t, s, PutMark(testMark("m1")), PutMark(testMark("m2")), PutOverride(testOverride("paused")), PutOverride(testOverride("replicas")),
-		PutDeparted(Departed{Namespace: "default", Name: "web", At: epoch, Managed: Managed{Key: KeyOf(web), Source: "shop"}, Object: *deployment("web")}))
+		PutDeparted(Departed{Namespace: "default", Name: "web", At: epoch, Managed: Managed{Key: KeyOf(web), Source: "shop"}, Object: *deployment("web")}),
+		PutGitChange(testGitChange("template")), PutGitChange(testGitChange("replicas")))
+	commit(t, s, RemoveGitChange("default", "web", "replicas"))
 	commit(t, s, RemoveManaged(KeyOf(gone)), RemoveHold("default", "api"), RemoveMark("default", "web", "m1"),
 		RemoveOverride("default", "web", "paused"))
 }

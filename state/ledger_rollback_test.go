@@ -54,7 +54,7 @@ func TestMarksAndOverrides(t *testing.T) {
 	if _, ok := s.Departed("default", "api"); ok {
 		t.Error("a Deployment departed that never was")
 	}
-	for name, w := range map[string]Write{"mark": PutMark(Mark{}), "override": PutOverride(Override{}), "departed": PutDeparted(Departed{})} {
+	for name, w := range map[string]Write{"mark": PutMark(Mark{}), "override": PutOverride(Override{}), "departed": PutDeparted(Departed{}), "git change": PutGitChange(GitChange{})} {
 		if _, err := s.Commit(w); err == nil {
 			t.Errorf("an empty %s is taken", name)
 		}

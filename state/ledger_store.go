@@ -17,22 +17,23 @@ import (
 // ledger holds the ledger's values and the ways to find them. What it holds is never modified, only replaced. It has
 // no lock of its own.
 type ledger struct {
-	number    int64 // last number given to a row
-	rows      map[string]*Row
-	byName    *btree.BTreeG[*Row] // namespace, name, past, number
-	open      *btree.BTreeG[*Row] // number
-	commits   *btree.BTreeG[*Commit]
-	hashes    *btree.BTreeG[hashed]
-	cursors   map[string]*Cursor
-	templates cold[Template]
-	configs   cold[Config]
-	chilling  []chilling // by version
-	managed   map[Key]*Managed
-	inventory *btree.BTreeG[*Managed]  // source, key
-	holds     *btree.BTreeG[*Hold]     // namespace, name
-	marks     *btree.BTreeG[*Mark]     // namespace, name, id
-	overrides *btree.BTreeG[*Override] // namespace, name, field
-	departed  *btree.BTreeG[*Departed] // namespace, name
+	number     int64 // last number given to a row
+	rows       map[string]*Row
+	byName     *btree.BTreeG[*Row] // namespace, name, past, number
+	open       *btree.BTreeG[*Row] // number
+	commits    *btree.BTreeG[*Commit]
+	hashes     *btree.BTreeG[hashed]
+	cursors    map[string]*Cursor
+	templates  cold[Template]
+	configs    cold[Config]
+	chilling   []chilling // by version
+	managed    map[Key]*Managed
+	inventory  *btree.BTreeG[*Managed]   // source, key
+	holds      *btree.BTreeG[*Hold]      // namespace, name
+	marks      *btree.BTreeG[*Mark]      // namespace, name, id
+	overrides  *btree.BTreeG[*Override]  // namespace, name, field
+	departed   *btree.BTreeG[*Departed]  // namespace, name
+	gitChanges *btree.BTreeG[*GitChange] // namespace, name, field
 }
 
 // hashed finds a commit by one of its hashes.
@@ -57,6 +58,7 @@ func newLedger() ledger {
 			return cmp.Or(cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Name, b.Name))
 		}),
 		marks: newTree(compareMarks), overrides: newTree(compareOverrides), departed: newTree(compareDeparted),
+		gitChanges: newTree(compareGitChanges),
 	}
 }
 

@@ -32,6 +32,7 @@ var buckets = func() []storedBucket {
 		ledgerBucket(bucketMarks, func(l *ledger, m *Mark) { l.marks.ReplaceOrInsert(m) }),
 		ledgerBucket(bucketOverrides, func(l *ledger, o *Override) { l.overrides.ReplaceOrInsert(o) }),
 		ledgerBucket(bucketDeparted, func(l *ledger, d *Departed) { l.departed.ReplaceOrInsert(d) }),
+		ledgerBucket(bucketGitChanges, func(l *ledger, c *GitChange) { l.gitChanges.ReplaceOrInsert(c) }),
 	}
 	for _, info := range kinds {
 		all = append(all, storedBucket{

@@ -49,9 +49,10 @@ type SourceConfig struct {
 	// Windows say when changes of any app may begin.
 	Windows []WindowConfig `yaml:"windows"`
 	Auth    Auth           `yaml:"auth"`
-	Push    Auth           `yaml:"push"` // shown instead of Auth to push rollbacks; nothing is pushed yet
-	Verify  Verify         `yaml:"verify"`
-	Apps    []AppConfig    `yaml:"apps"`
+	// Push says how rollbacks are pushed; nil: they are not.
+	Push   *PushConfig `yaml:"push"`
+	Verify Verify      `yaml:"verify"`
+	Apps   []AppConfig `yaml:"apps"`
 	// Import bounds how many commits before the first sync are put into the history; 0: none.
 	Import int `yaml:"import"`
 }
@@ -153,6 +154,7 @@ type Flags struct {
 	Runtime   string
 	Simulate  []string
 	Listen    string
+	Push      bool // --push: rollbacks are pushed, with what the repository is read with
 	Auth      Auth // --user --token-file --ca-file --key-file --known-hosts-file
 }
 
@@ -164,7 +166,7 @@ func ReadConfig(file string, f Flags) (Config, error) {
 		return Config{}, &hinted{errors.New("nothing to follow"), "name a repository with --repo, or a file with --config (`belay config` prints one)"}
 	case file == "":
 		return FromFlags(f)
-	case f.Repo != "" || f.Branch != "" || f.Path != "" || f.Namespace != "" || f.Interval != 0 || f.Auth != (Auth{}):
+	case f.Repo != "" || f.Branch != "" || f.Path != "" || f.Namespace != "" || f.Interval != 0 || f.Push || f.Auth != (Auth{}):
 		return Config{}, &hinted{errors.New("--config and flags about one repository exclude each other"),
 			"put the repository into the file, or leave --config out"}
 	}
@@ -205,8 +207,8 @@ func LoadConfig(file string) (Config, error) {
 		if url := c.Sources[i].URL; isLocalPath(url) && !filepath.IsAbs(url) {
 			c.Sources[i].URL = filepath.Join(dir, url)
 		}
-		for _, auth := range []*Auth{&c.Sources[i].Auth, &c.Sources[i].Push} {
-			for _, file := range auth.files() {
+		for _, files := range []map[string]*string{c.Sources[i].Auth.files(), c.Sources[i].Push.files()} {
+			for _, file := range files {
 				if *file != "" && !filepath.IsAbs(*file) {
 					*file = filepath.Join(dir, *file)
 				}
@@ -229,6 +231,9 @@ func FromFlags(f Flags) (Config, error) {
 		s.URL = abs
 	}
 	s.Auth = f.Auth
+	if f.Push {
+		s.Push = &PushConfig{}
+	}
 	s.Name = nameOf(s.URL)
 	s.Branch = orDefault(f.Branch, s.Branch)
 	s.Interval = orDefault(f.Interval, s.Interval)

@@ -112,6 +112,9 @@ func (d *decoder) value(n *yaml.Node, key string, v reflect.Value) {
 		return
 	}
 	switch v.Kind() {
+	case reflect.Pointer:
+		v.Set(reflect.New(v.Type().Elem()))
+		d.value(n, key, v.Elem())
 	case reflect.Struct:
 		d.mapping(n, key, v)
 	case reflect.Slice:

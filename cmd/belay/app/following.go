@@ -91,6 +91,7 @@ func (f *following) follow(s SourceConfig, limits Limits) *followed {
 	p.join(r)
 	src := reconciler.Source{
 		Name: s.Name, URL: s.URL, Branch: s.Branch, Repository: r, Trigger: r, Windows: windowsOf(s.Windows), Import: s.Import,
+		Writer: p.writer(s),
 	}
 	var apps []manifests.App
 	for _, app := range s.Apps {

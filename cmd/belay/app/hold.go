@@ -214,9 +214,6 @@ func (h *keeper) rolledBack(ns, name string, r rollback.Result, dryRun bool) con
 	if r.Hold.ID != "" {
 		out.Hold = new(h.hold(r.Hold))
 	}
-	if r.Git.State == rollback.GitNone && !r.Hold.Manual {
-		out.Git.Why = "a revert or a restore is not made by belay yet, revert it yourself"
-	}
 	if !dryRun {
 		out.Row = r.Row.ID
 	}

@@ -72,8 +72,8 @@ func (v *validator) source(at string, s SourceConfig) {
 	v.url(at+".url", s.URL)
 	v.branch(at+".branch", s.Branch)
 	v.auth(at+".auth", s.URL, s.Auth)
-	if s.Push != (Auth{}) {
-		v.auth(at+".push", s.URL, s.Push)
+	if s.Push != nil && s.Push.auth() != (Auth{}) {
+		v.auth(at+".push", s.URL, s.Push.auth())
 	}
 	if s.Interval < minInterval {
 		v.add(at+".interval", "must be at least %s", minInterval)

@@ -185,7 +185,7 @@ func TestPush(t *testing.T) {
 		t.Fatal(err)
 	}
 	s := c.Sources[0]
-	if want := (Auth{TokenFile: filepath.Join(dir, "write"), CAFile: "/ca"}); s.Push != want || s.Auth != (Auth{TokenFile: filepath.Join(dir, "read")}) {
+	if want := (Auth{TokenFile: filepath.Join(dir, "write"), CAFile: "/ca"}); s.Push.auth() != want || s.Auth != (Auth{TokenFile: filepath.Join(dir, "read")}) {
 		t.Errorf("push %+v, want %+v; auth %+v", s.Push, want, s.Auth)
 	}
 }

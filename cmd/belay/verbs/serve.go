@@ -58,6 +58,7 @@ func (e *env) serve() *cobra.Command {
 	flags.StringVar(&f.Path, "path", "", "directory of the manifests in --repo (default its root)")
 	flags.StringVarP(&f.Namespace, "namespace", "n", "", "namespace for objects of --repo that name none (default default)")
 	flags.DurationVar(&f.Interval, "interval", 0, "how often to look at --repo (default 15s)")
+	flags.BoolVar(&f.Push, "push", false, "push rollbacks to --repo, with what it is read with; without it they are holds alone")
 	flags.StringVar(&f.Auth.User, "user", "", "name that --repo is shown (https: default x-access-token; ssh: that of the address)")
 	flags.StringVar(&f.Auth.TokenFile, "token-file", "", "file with the token, or the password of --user, for an https --repo")
 	flags.StringVar(&f.Auth.CAFile, "ca-file", "", "file with certificates to trust for an https --repo")
