@@ -4,9 +4,11 @@ import (
 	"context"
 	"crypto/tls"
 	"flag"
+	"fmt"
 	"net/http"
 	"os"
 	"os/exec"
+	"os/user"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -14,15 +16,23 @@ import (
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
+	"k8s.io/kubectl/pkg/cmd"
 
 	"github.com/belay-dev/belay/cmd/belay/app"
 	"github.com/belay-dev/belay/cmd/belay/kube"
 	"github.com/belay-dev/belay/cmd/belay/verbs"
 )
 
-// TestMain lets the test binary be the command belay.
+// TestMain lets the test binary be the command belay, and kubectl as its libraries have it.
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"belay": func() { os.Exit(verbs.Main(context.Background(), kube.New)) }})
+	testscript.Main(m, map[string]func(){
+		"belay": func() { os.Exit(verbs.Main(context.Background(), kube.New)) },
+		"kubectl": func() {
+			if cmd.NewDefaultKubectlCommand().Execute() != nil {
+				os.Exit(1)
+			}
+		},
+	})
 }
 
 // needGit skips without git, or fails where CI promised it.
@@ -136,7 +146,9 @@ var normalizers = []struct {
 }{
 	{regexp.MustCompile(`/[^ "']*/(script-[a-z0-9_]+|belay-demo-\d+|readme\d*)`), "DIR"},
 	{regexp.MustCompile(`/srv/git/`), "DIR/"},
+	{regexp.MustCompile(`\b01[0-9a-hjkmnp-tv-z]{16}\b`), "ID"},
 	{regexp.MustCompile(`\b[0-9a-f]{7,40}\b`), "HASH"},
+	{regexp.MustCompile(`\b\d\d:\d\d\b`), "CLOCK"},
 	{regexp.MustCompile(`\b(\d+[smhd])+ ago\b`), "AGO"},
 	{regexp.MustCompile(`(\s)(\d+[smhd])+(\s|$)`), "${1}AGE${3}"},
 	{regexp.MustCompile(`-[bcdfghjklmnpqrstvwxz2456789]{5,10}-[bcdfghjklmnpqrstvwxz2456789]{5}\b`), "-POD"},
@@ -174,8 +186,10 @@ func TestReadme(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := os.Symlink(self, filepath.Join(dir, "belay")); err != nil {
-		t.Fatal(err)
+	for _, name := range []string{"belay", "kubectl"} {
+		if err := os.Symlink(self, filepath.Join(dir, name)); err != nil {
+			t.Fatal(err)
+		}
 	}
 	s.env = append(s.env, "PATH="+dir+string(os.PathListSeparator)+os.Getenv("PATH"))
 	defer s.stop()
@@ -219,7 +233,7 @@ func (s *session) block(text string) string {
 			body, rest, _ := strings.Cut("\n"+want+"\n", "\nEOF\n")
 			command, want = command+body+"\nEOF", rest
 		}
-		got := s.run(command)
+		got := s.called(s.run(command))
 		printed.WriteString("$ " + command + "\n")
 		if out := strings.TrimSpace(got); out != "" {
 			printed.WriteString(strings.ReplaceAll(out, s.dir, "/srv/git") + "\n")
@@ -229,6 +243,22 @@ func (s *session) block(text string) string {
 		}
 	}
 	return printed.String()
+}
+
+// called gives who runs the test the name that the README tells of, in columns of the same width.
+func (s *session) called(text string) string {
+	s.t.Helper()
+	me, err := user.Current()
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	const name = "ann"
+	return regexp.MustCompile(`\b`+regexp.QuoteMeta(me.Username)+`\b(  +)?`).ReplaceAllStringFunc(text, func(found string) string {
+		if !strings.HasSuffix(found, " ") {
+			return name
+		}
+		return fmt.Sprintf("%-*s", len(found), name)
+	})
 }
 
 // run executes one command; one that ends in & is the service, which lasts until the end.

@@ -191,9 +191,18 @@ func next(s reconciler.SourceStatus, d control.Deployment, row *state.Row) strin
 	case row.Outcome == ledger.Paused:
 		return "set spec.paused to false in Git"
 	case row.Outcome == ledger.Failed, row.Outcome == ledger.Progressing && d.Reason != "":
-		return "push a fix, or git revert " + row.Commit[:min(7, len(row.Commit))]
+		return back(d.Name, row.Commit)
 	}
 	return ""
+}
+
+// back says how to get away from what does not come up.
+func back(name, commit string) string {
+	s := "belay rollback deploy/" + name + ", or push a fix"
+	if commit != "" {
+		s += ", or git revert " + commit[:min(7, len(commit))]
+	}
+	return s
 }
 
 // objectKinds are the kinds that Objects shows.

@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -37,9 +38,9 @@ func (e *env) demo() *cobra.Command {
 	var exit bool
 	cmd := &cobra.Command{
 		Use:   "demo",
-		Short: "Show it all: push, rollout, a bad image, git revert",
+		Short: "Show it all: push, rollout, a bad image, rollback",
 		Long: "Make a Git repository in a temporary directory, serve it as `belay serve` would, and push to it: a first version,\n" +
-			"a second one, one whose image does not exist, and a git revert. Needs git. Nothing is left behind.",
+			"a second one, and one whose image does not exist. Then go back, and make Git agree. Needs git. Nothing is left behind.",
 		Args: arguments(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error { return e.runDemo(cmd.Context(), exit) },
 	}
@@ -188,10 +189,21 @@ func (d *story) tell(ctx context.Context) error {
 	if err := errors.Join(d.show(ctx, "get", "pods"), d.show(ctx, "status")); err != nil {
 		return err
 	}
-	d.say("\nGoing back is a Git operation:\n")
+	d.say("\nGo back at once, whatever Git says; kubectl rollout undo does the same:\n")
 	err := errors.Join(
+		d.show(ctx, "rollback", "deploy/mediawiki", "--yes", "--wait", "-m", "no such image"), d.show(ctx, "get", "pods"),
+	)
+	if err != nil {
+		return err
+	}
+	d.say("\nGit still carries the bad image, and nothing fights the hold:\n")
+	if err := errors.Join(d.show(ctx, "sync"), d.show(ctx, "status")); err != nil {
+		return err
+	}
+	d.say("\nA revert ends it; nothing rolls, for what it wants runs already:\n")
+	err = errors.Join(
 		d.git(ctx, d.clone(), "revert", "--no-edit", "HEAD"), d.git(ctx, d.clone(), "push", "--quiet"),
-		d.show(ctx, "sync", "--wait"), d.show(ctx, "get", "pods"), d.show(ctx, "rollout", "history", "deploy/mediawiki"),
+		d.show(ctx, "sync", "--wait"), d.show(ctx, "holds"), d.show(ctx, "rollout", "history", "deploy/mediawiki"),
 	)
 	if err != nil {
 		return err
@@ -240,7 +252,7 @@ func (d *story) stuck(ctx context.Context) error {
 
 // show runs one of Belay's own verbs as a person would. Its exit status is part of the story, not an error.
 func (d *story) show(ctx context.Context, args ...string) error {
-	d.say("$ belay %s\n", strings.Join(args, " "))
+	d.say("$ belay %s\n", strings.Join(quoted(args), " "))
 	root := d.e.root(args)
 	err := root.ExecuteContext(ctx)
 	if exit := (*ExitError)(nil); errors.As(err, &exit) && exit.Err == nil {
@@ -249,17 +261,20 @@ func (d *story) show(ctx context.Context, args ...string) error {
 	return err
 }
 
-// git shows a git command and what it prints.
-func (d *story) git(ctx context.Context, dir string, args ...string) error {
-	shown := make([]string, 0, len(args))
-	for _, a := range args {
-		if strings.ContainsAny(a, " .") && strings.Contains(a, " ") {
-			a = `"` + a + `"`
-		}
-		if a != "--quiet" {
-			shown = append(shown, a)
+// quoted are arguments as a shell takes them.
+func quoted(args []string) []string {
+	out := slices.Clone(args)
+	for i, a := range out {
+		if strings.Contains(a, " ") {
+			out[i] = `"` + a + `"`
 		}
 	}
+	return out
+}
+
+// git shows a git command and what it prints.
+func (d *story) git(ctx context.Context, dir string, args ...string) error {
+	shown := slices.DeleteFunc(quoted(args), func(a string) bool { return a == "--quiet" })
 	d.say("$ git %s\n", strings.Join(shown, " "))
 	return d.quiet(ctx, dir, args...)
 }

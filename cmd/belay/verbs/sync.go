@@ -109,10 +109,14 @@ func (e *env) begunOnly(res control.SyncResult) error {
 
 // rowLine is one row as progress shows it.
 func rowLine(r control.Row) string {
-	s := fmt.Sprintf("%s/%s %s %s", r.Namespace, r.Name, short(r.Commit), r.Outcome)
+	s := r.Namespace + "/" + r.Name
 	if r.Revision != 0 {
-		s = fmt.Sprintf("%s/%s revision %d %s %s", r.Namespace, r.Name, r.Revision, short(r.Commit), r.Outcome)
+		s += fmt.Sprintf(" revision %d", r.Revision)
 	}
+	if r.Commit != "" || r.Revision == 0 {
+		s += " " + short(r.Commit)
+	}
+	s += " " + r.Outcome
 	if r.Reason != "" {
 		s += " (" + r.Reason + ")"
 	}
