@@ -41,7 +41,11 @@ func (l *Loop) Rollback(ctx context.Context, r rollback.Request) (rollback.Resul
 
 // PreviewRollback says what Rollback would do now. Nothing changes.
 func (l *Loop) PreviewRollback(ctx context.Context, r rollback.Request) (rollback.Result, error) {
-	return l.asked(ctx, func(ctx context.Context) (rollback.Result, error) { return l.rollback(ctx, r, true) })
+	out, err := l.asked(ctx, func(ctx context.Context) (rollback.Result, error) { return l.rollback(ctx, r, true) })
+	if err == nil && !out.Skipped {
+		out.Git = l.foresee(ctx, out)
+	}
+	return out, err
 }
 
 // Pin keeps a Deployment at a revision until it is released, as Rollback does otherwise; it makes no marks.

@@ -15,6 +15,8 @@ type Writer interface {
 	// plan made last. When the branch moved meanwhile, or plan says
 	// ErrBranchMoved, it begins anew, some times.
 	Land(ctx context.Context, plan func(context.Context, Branch) (send bool, err error)) error
+	// Peek gives the newest head that is known here, for the time of the call; the remote is not asked.
+	Peek(look func(Branch) error) error
 	// Divert makes a branch of its own of the commit that plan made last, and returns what the branch is at: that commit, or
 	// one of ours, when an earlier call got so far.
 	Divert(ctx context.Context, branch string, ours []string) (commit string, err error)

@@ -127,6 +127,11 @@ type GitChange struct {
 	Commit  string
 	Branch  string
 	Compare string // address where a person can merge the branch
+
+	// Of a preview: commits that would be reverted, newest first, files that would change, objects other than the Deployment
+	// that would be rendered differently, why the ways before Mode do not pass, and what to do instead.
+	Undo, Files, Objects, Failed []string
+	Hint                         string
 }
 
 // Released is what a release ended, or, of a preview, would end.

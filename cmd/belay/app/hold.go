@@ -209,6 +209,7 @@ func (h *keeper) rolledBack(ns, name string, r rollback.Result, dryRun bool) con
 		Changed: list(r.Changed), Recreated: list(r.Recreate), Steps: steps(r.Steps), Pods: replaced(r.Steps), Warnings: list(r.Warnings),
 		Git: control.GitChange{
 			Mode: string(r.Git.Mode), State: string(r.Git.State), Why: r.Git.Why, Commit: r.Git.Commit, Branch: r.Git.Branch, Compare: r.Git.Compare,
+			Undo: r.Git.Undo, Files: r.Git.Files, Objects: r.Git.Objects, Failed: r.Git.Failed, Hint: r.Git.Hint,
 		},
 	}
 	if r.Hold.ID != "" {

@@ -117,6 +117,19 @@ func (b *branchWriter) Land(ctx context.Context, plan func(context.Context, reco
 	return b.explain(err)
 }
 
+// Peek gives the newest head that was fetched.
+func (b *branchWriter) Peek(look func(reconciler.Branch) error) error {
+	m, err := b.poller.mirror(b.branch)
+	if err != nil {
+		return err
+	}
+	s, err := m.Snapshot()
+	if err != nil {
+		return withHint(err)
+	}
+	return errors.Join(look(&branchHead{gitHead: gitHead{s}, writer: m.Writer(b.push)}), s.Close())
+}
+
 // Divert sends the commit made last to a branch of its own.
 func (b *branchWriter) Divert(ctx context.Context, branch string, ours []string) (string, error) {
 	w, err := b.writer()

@@ -76,6 +76,13 @@ type GitChange struct {
 	Commit  string `json:"commit,omitempty"`
 	Branch  string `json:"branch,omitempty"`
 	Compare string `json:"compare,omitempty"` // address
+	// Of a preview: commits that would be reverted, newest first; files that would change; other objects that would; why
+	// the modes before this one do not pass; and what to do instead.
+	Undo    []string `json:"undo,omitempty"`
+	Files   []string `json:"files,omitempty"`
+	Objects []string `json:"objects,omitempty"`
+	Failed  []string `json:"failed,omitempty"`
+	Hint    string   `json:"hint,omitempty"`
 }
 
 // Release is what ending a hold did, or would do.

@@ -47,6 +47,7 @@ func printPreview(w io.Writer, r control.Rollback) error {
 		fmt.Fprintf(&b, ", instead of %s", named(*r.From))
 	}
 	fmt.Fprintf(&b, "\ngit: %s\n", gitLine(r.Git))
+	gitPlan(&b, r.Git)
 	section(&b, "undoes", r.Undone, func(row control.Row) string {
 		return fmt.Sprintf("%s %s %s  %s", number(row.Revision), short(row.Commit), author(row.Author), Line(row.ChangeCause))
 	})
@@ -132,6 +133,24 @@ func gitLine(g control.GitChange) string {
 		s += " " + g.Compare
 	}
 	return Line(s)
+}
+
+// gitPlan says what would change in Git, and why it is not done another way.
+func gitPlan(b *strings.Builder, g control.GitChange) {
+	for _, list := range []struct {
+		says  string
+		items []string
+	}{{"reverts", g.Undo}, {"touches", g.Files}, {"also changes", g.Objects}, {"not", g.Failed}} {
+		for _, item := range list.items {
+			if list.says == "reverts" {
+				item = short(item)
+			}
+			fmt.Fprintf(b, "  %s %s\n", list.says, Line(item))
+		}
+	}
+	if g.Hint != "" {
+		fmt.Fprintf(b, "  hint: %s\n", Line(g.Hint))
+	}
 }
 
 // section prints a heading and what is below it; nothing when nothing is.
