@@ -70,13 +70,17 @@ func checkHostile(t *testing.T, s *served) {
 		body         string
 		want         int
 	}{
-		"huge":      {"POST", maps, `{"data":{"x":"` + strings.Repeat("a", 4<<20) + `"}}`, 413},
-		"deep":      {"POST", maps, strings.Repeat("[", 100000), 400},
-		"no json":   {"POST", maps, "\x00\x01", 400},
-		"up":        {"GET", "/api/v1/namespaces/default/configmaps/..%2f..%2fsecrets", "", 404},
-		"bad limit": {"GET", maps + "?limit=x", "", 400},
-		"bad token": {"GET", maps + "?limit=1&continue=zzz", "", 400},
-		"future":    {"GET", maps + "?resourceVersion=99999999&resourceVersionMatch=Exact", "", 504},
+		"huge":       {"POST", maps, `{"data":{"x":"` + strings.Repeat("a", 4<<20) + `"}}`, 413},
+		"deep":       {"POST", maps, strings.Repeat("[", 100000), 400},
+		"no json":    {"POST", maps, "\x00\x01", 400},
+		"up":         {"GET", "/api/v1/namespaces/default/configmaps/..%2f..%2fsecrets", "", 404},
+		"bad limit":  {"GET", maps + "?limit=x", "", 400},
+		"bad token":  {"GET", maps + "?limit=1&continue=zzz", "", 400},
+		"future":     {"GET", maps + "?resourceVersion=99999999&resourceVersionMatch=Exact", "", 504},
+		"patch type": {"PATCH", maps + "/x", "[]", 415},
+		"unknown field": {"POST", maps + "?fieldValidation=Strict",
+			`{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"u"},"datum":{}}`, 400},
+		"long name": {"GET", maps + "/" + strings.Repeat("a", 100_000), "", 404},
 		"no kind":   {"GET", "/apis/apps/v1/daemonsets", "", 404},
 	} {
 		got, err := s.status(t, c.method, c.path, token, strings.NewReader(c.body))

@@ -42,6 +42,7 @@ type objects struct {
 	ask      func(ctx context.Context, key state.Key, before, after state.Object, dryRun bool) (bool, error)
 	watches  *sync.WaitGroup // of the goroutines of all watches
 	bookmark time.Duration
+	shared   shared
 	oldest   atomic.Int64 // tests set it: earlier versions count as no longer kept
 }
 

@@ -212,8 +212,8 @@ func (w *watcher) concerns(o state.Object) bool {
 }
 
 func (w *watcher) selected(o state.Object) (runtime.Object, bool, error) {
-	into := w.fresh()
-	if err := w.decode(o, into); err != nil {
+	into, err := w.shared.of(w.resource, o)
+	if err != nil {
 		return nil, false, err
 	}
 	if w.opts.Predicate.Empty() {
