@@ -173,6 +173,50 @@ func TestPollOfManyBranchesIsOneRequest(t *testing.T) {
 	}
 }
 
+// While one of the branches is gone, what there is instead comes with the one request.
+func TestPollOfABranchThatIsGoneIsOneRequest(t *testing.T) {
+	t.Parallel()
+	r := newRepo(t)
+	first := r.commit("main", "first", map[string]string{"f": "1"})
+	r.point("dev", first)
+	w := serveHTTP(t, r)
+	m := openMirror(t, w.config(r))
+	defer m.Close()
+	dev := also(t, m, "dev")
+	requests := func(kind Kind, mirrors ...*Mirror) int64 {
+		t.Helper()
+		before := w.requests.Load()
+		_, _ = mirrors[0].Poll(t.Context(), mirrors[1:]...) // asked of each below
+		if _, err := m.Last(); err != nil {
+			t.Error(err)
+		}
+		if _, err := dev.Last(); KindOf(err) != kind {
+			t.Errorf("dev: %v, want kind %q", err, kind)
+		}
+		return w.requests.Load() - before
+	}
+	requests("", m, dev) // greets
+	r.git("", "update-ref", "-d", "refs/heads/dev")
+	requests(KindBranchGone, m, dev) // finds out
+	for range 3 {
+		if n := requests(KindBranchGone, m, dev); n != 1 {
+			t.Errorf("%d requests for both branches", n)
+		}
+		if n := requests(KindBranchGone, m); n != 1 {
+			t.Errorf("%d requests for the one that is there", n)
+		}
+		if n := requests(KindBranchGone, dev); n != 1 {
+			t.Errorf("%d requests for the one that is gone", n)
+		}
+	}
+	r.point("dev", first)
+	for range 2 {
+		if n := requests("", m, dev); n != 1 {
+			t.Errorf("%d requests once it is back", n)
+		}
+	}
+}
+
 func TestAlsoRefusesWhatIsNoBranch(t *testing.T) {
 	t.Parallel()
 	m := newRepo(t).mirror()

@@ -25,6 +25,7 @@ package source
 //	truncated pack                              TestDamagedPacksOnTheWay, TestDamagedMirrorHealsWhenOpened
 //	pack that inflates without end              TestBombs, TestBombFromAServer
 //	kill -9 amid a fetch                        TestKilledAmidAFetch
+//	kill -9 amid a push                         TestKilledAmidAPush, TestAnswerLost
 //	disk full                                   TestFullDisk, TestDiskThatFillsUp
 //	litter of a fetch                           TestDamagedMirrorHealsWhenOpened
 //	pack without index                          TestDamagedMirrorHealsWhenOpened, TestDamageWhileRunningHealsWithTheNextPoll
@@ -56,8 +57,6 @@ package source
 //	no message                                  TestCommitText, TestHostileCommitsAreFollowed
 //	message with --- and YAML                   TestCommitText, TestHostileCommitsAreFollowed
 //	spoofed Revert                              TestCommitText, TestHostileCommitsAreFollowed
-//
-// A kill amid a push has no test yet: nothing is pushed yet.
 
 import (
 	"fmt"

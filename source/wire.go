@@ -41,6 +41,8 @@ type wireRemote struct {
 
 	two          bool // the server speaks version 2
 	objectFormat bool // and wants to be told the object format
+
+	missing []string // branches that were not there when they were last asked for
 }
 
 // greeted is what a server says first.
@@ -88,21 +90,33 @@ func (w *wireRemote) lookup(ctx context.Context, branches []string) (seen, error
 			return pick(branches, g.refs), nil
 		}
 	}
-	prefixes := make([]string, len(branches))
-	for i, b := range branches {
-		prefixes[i] = branchRef(b)
+	wasMissing := func(b string) bool { return slices.Contains(w.missing, b) }
+	if !slices.ContainsFunc(branches, wasMissing) {
+		prefixes := make([]string, len(branches))
+		for i, b := range branches {
+			prefixes[i] = branchRef(b)
+		}
+		refs, err := w.list(c, prefixes...)
+		if err != nil {
+			return seen{}, err
+		}
+		if out := pick(branches, refs); len(out.heads) == len(branches) {
+			return out, nil
+		}
 	}
-	refs, err := w.list(c, prefixes...)
+	// A branch is gone, and people want to see which there are: as long as it is, that is asked for at once.
+	refs, err := w.list(c, "refs/heads/")
 	if err != nil {
 		return seen{}, err
 	}
-	if out := pick(branches, refs); len(out.heads) == len(branches) {
-		return out, nil
+	out := pick(branches, refs)
+	w.missing = slices.DeleteFunc(w.missing, func(b string) bool { return slices.Contains(branches, b) })
+	for _, b := range branches {
+		if _, there := out.heads[b]; !there {
+			w.missing = append(w.missing, b)
+		}
 	}
-	if refs, err = w.list(c, "refs/heads/"); err != nil {
-		return seen{}, err
-	}
-	return pick(branches, refs), nil
+	return out, nil
 }
 
 // pick finds branches among refs.
