@@ -23,14 +23,24 @@ import (
 // serveHTTP serves the script's directory over Git's smart HTTP protocol, for who shows the token in file args[0], read
 // at each request. It sets HTTP_URL.
 func serveHTTP(ts *testscript.TestScript, _ bool, args []string) {
-	exe, err := exec.Command("git", "--exec-path").Output()
+	handler, err := gitHandler(ts.MkAbs("."), ts.MkAbs(args[0]))
 	ts.Check(err)
+	server := httptest.NewServer(handler)
+	ts.Defer(server.Close)
+	ts.Setenv("HTTP_URL", server.URL)
+}
+
+// gitHandler serves a directory over Git's smart HTTP protocol, for who shows the token in a file.
+func gitHandler(dir, token string) (http.Handler, error) {
+	exe, err := exec.Command("git", "--exec-path").Output()
+	if err != nil {
+		return nil, err
+	}
 	backend := &cgi.Handler{
 		Path: filepath.Join(strings.TrimSpace(string(exe)), "git-http-backend"),
-		Env:  []string{"GIT_PROJECT_ROOT=" + ts.MkAbs("."), "GIT_HTTP_EXPORT_ALL=1"},
+		Env:  []string{"GIT_PROJECT_ROOT=" + dir, "GIT_HTTP_EXPORT_ALL=1"},
 	}
-	token := ts.MkAbs(args[0])
-	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		want, err := os.ReadFile(token)
 		_, got, ok := r.BasicAuth()
 		if err != nil || !ok || subtle.ConstantTimeCompare([]byte(got), []byte(strings.TrimSpace(string(want)))) != 1 {
@@ -39,25 +49,44 @@ func serveHTTP(ts *testscript.TestScript, _ bool, args []string) {
 			return
 		}
 		backend.ServeHTTP(w, r)
-	}))
-	ts.Defer(server.Close)
-	ts.Setenv("HTTP_URL", server.URL)
+	}), nil
 }
 
 // serveSSH serves the script's directory over ssh, for the key that it writes to the file args[0]. It sets SSH_ADDR.
 func serveSSH(ts *testscript.TestScript, _ bool, args []string) {
-	_, hostKey, err := ed25519.GenerateKey(rand.Reader)
+	address, stop, err := gitOverSSH(ts.MkAbs("."), ts.MkAbs(args[0]))
 	ts.Check(err)
-	host, err := ssh.NewSignerFromSigner(hostKey)
-	ts.Check(err)
-	public, userKey, err := ed25519.GenerateKey(rand.Reader)
-	ts.Check(err)
-	user, err := ssh.NewPublicKey(public)
-	ts.Check(err)
-	block, err := ssh.MarshalPrivateKey(userKey, "")
-	ts.Check(err)
-	ts.Check(os.WriteFile(ts.MkAbs(args[0]), pem.EncodeToMemory(block), 0o600))
+	stop = sync.OnceFunc(stop)
+	ts.Defer(stop)
+	stops.Store(ts.Getenv("WORK"), append(stopsOf(ts), stop))
+	ts.Setenv("SSH_ADDR", address)
+}
 
+// gitOverSSH serves a directory over ssh, for the key that it writes to a file, until it is stopped.
+func gitOverSSH(dir, keyFile string) (address string, stop func(), err error) {
+	_, hostKey, err := ed25519.GenerateKey(rand.Reader)
+	if err != nil {
+		return "", nil, err
+	}
+	host, err := ssh.NewSignerFromSigner(hostKey)
+	if err != nil {
+		return "", nil, err
+	}
+	public, userKey, err := ed25519.GenerateKey(rand.Reader)
+	if err != nil {
+		return "", nil, err
+	}
+	user, err := ssh.NewPublicKey(public)
+	if err != nil {
+		return "", nil, err
+	}
+	block, err := ssh.MarshalPrivateKey(userKey, "")
+	if err != nil {
+		return "", nil, err
+	}
+	if err := os.WriteFile(keyFile, pem.EncodeToMemory(block), 0o600); err != nil {
+		return "", nil, err
+	}
 	config := &ssh.ServerConfig{PublicKeyCallback: func(_ ssh.ConnMetadata, key ssh.PublicKey) (*ssh.Permissions, error) {
 		if string(key.Marshal()) != string(user.Marshal()) {
 			return nil, os.ErrPermission
@@ -66,14 +95,13 @@ func serveSSH(ts *testscript.TestScript, _ bool, args []string) {
 	}}
 	config.AddHostKey(host)
 	l, err := net.Listen("tcp", "127.0.0.1:0")
-	ts.Check(err)
-	s := &sshServer{config: config, dir: ts.MkAbs(".")}
+	if err != nil {
+		return "", nil, err
+	}
+	s := &sshServer{config: config, dir: dir}
 	var wg sync.WaitGroup
 	wg.Go(func() { s.accept(l) })
-	stop := sync.OnceFunc(func() { ts.Check(l.Close()); wg.Wait() })
-	ts.Defer(stop)
-	stops.Store(ts.Getenv("WORK"), append(stopsOf(ts), stop))
-	ts.Setenv("SSH_ADDR", l.Addr().String())
+	return l.Addr().String(), func() { _ = l.Close(); wg.Wait() }, nil // accept ends with any error
 }
 
 // stops holds what stops the ssh servers of each script.

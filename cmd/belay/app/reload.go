@@ -118,8 +118,8 @@ func (f *following) reload(ctx context.Context, wg *sync.WaitGroup) {
 		line.Msg("configuration refused: the one before stays in force")
 		return
 	}
-	restart := f.keepStarted(&c)
 	was := f.inForce()
+	restart := f.keepStarted(&c, was)
 	if reflect.DeepEqual(c, was) {
 		f.remember(restart)
 		log.Info().Msg("configuration is the one in force")
@@ -134,7 +134,8 @@ func (f *following) reload(ctx context.Context, wg *sync.WaitGroup) {
 	}
 	f.remember(restart)
 	added, changed, removed := compare(was, c)
-	log.Info().Strs("added", added).Strs("changed", changed).Strs("removed", removed).Msg("configuration applied")
+	log.Info().Strs("added", added).Strs("changed", changed).Strs("removed", removed).Strs("settings", settings(was, c)).
+		Msg("configuration applied")
 }
 
 // usable reports what a configuration cannot be put in force with, although it is well-formed.
@@ -152,8 +153,9 @@ func (f *following) inForce() Config {
 	return f.config
 }
 
-// keepStarted puts back what only a restart can change, and lists what would have.
-func (f *following) keepStarted(c *Config) []control.Problem {
+// keepStarted puts back what only a restart can change, and lists what would have. The secret of webhooks is none of it:
+// while the address stays although the file names none, the secret in force does.
+func (f *following) keepStarted(c *Config, was Config) []control.Problem {
 	started := f.app.config
 	var out []control.Problem
 	keep := func(key string, same bool, put func()) {
@@ -170,7 +172,12 @@ func (f *following) keepStarted(c *Config) []control.Problem {
 	keep("simulate", slices.Equal(c.Simulate, started.Simulate), func() { c.Simulate = started.Simulate })
 	keep("hostPaths", slices.Equal(c.HostPaths, started.HostPaths), func() { c.HostPaths = started.HostPaths })
 	keep("listen", c.Listen == started.Listen, func() { c.Listen = started.Listen })
-	keep("webhook.listen", c.Webhook.Listen == started.Webhook.Listen, func() { c.Webhook = started.Webhook })
+	keep("webhook.listen", c.Webhook.Listen == started.Webhook.Listen, func() {
+		c.Webhook.Listen = started.Webhook.Listen
+		if c.Webhook.SecretFile == "" {
+			c.Webhook.SecretFile = was.Webhook.SecretFile
+		}
+	})
 	return out
 }
 
@@ -198,6 +205,24 @@ func compare(was, is Config) (added, changed, removed []string) {
 		}
 	}
 	return added, changed, removed
+}
+
+// settings names what differs between two configurations beside the sources.
+func settings(was, is Config) []string {
+	out := []string{}
+	for _, s := range []struct {
+		key  string
+		same bool
+	}{
+		{"maxRollouts", was.MaxRollouts == is.MaxRollouts},
+		{"limits", was.Limits == is.Limits},
+		{"webhook.secretFile", was.Webhook.SecretFile == is.Webhook.SecretFile},
+	} {
+		if !s.same {
+			out = append(out, s.key)
+		}
+	}
+	return out
 }
 
 // refuse remembers for status why a configuration is not in force.
