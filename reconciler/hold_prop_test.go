@@ -84,7 +84,8 @@ func (e *atOnce) Supports(state.Object) []engine.Unsupported { return nil }
 
 // walk is a random history of one Deployment.
 type walk struct {
-	t      *rapid.T
+	t      failing
+	draw   *rapid.T // nil: nothing is drawn
 	store  *state.Store
 	engine *atOnce
 	loop   *Loop
@@ -97,16 +98,27 @@ type walk struct {
 
 var walkKey = engine.Key{Kind: state.KindDeployment, Namespace: "default", Name: "web"}
 
-func newWalk(t *rapid.T) *walk {
+func newWalk(t failing) *walk {
 	w := &walk{t: t, now: epoch}
 	store, err := state.OpenMemory(state.Options{Now: func() time.Time { return w.now }})
 	if err != nil {
 		t.Fatal(err)
 	}
+	return w.over(store)
+}
+
+// over lets the history be written into a store.
+func (w *walk) over(store *state.Store) *walk {
 	w.store = store
 	w.engine = &atOnce{store: store, live: map[engine.Key]*appsv1.Deployment{}, phase: engine.PhaseComplete, began: w.began}
 	w.begin(nil)
 	return w
+}
+
+// failing is what a walk needs of a test.
+type failing interface {
+	Fatal(...any)
+	Fatalf(string, ...any)
 }
 
 // begin makes a loop over what is stored, which wants what the one before did.
@@ -154,7 +166,7 @@ func (w *walk) commit(image, mode string, replicas int32) {
 		return
 	}
 	st := Step{Kind: StepLinear, Hash: hash, Cause: hash}
-	if marks := w.store.AllMarks(); len(marks) > 0 && rapid.IntRange(0, 9).Draw(w.t, "releases") == 0 {
+	if marks := w.store.AllMarks(); w.draw != nil && len(marks) > 0 && rapid.IntRange(0, 9).Draw(w.draw, "releases") == 0 {
 		st.Releases = []string{marks[0].ID}
 		w.asked = true
 	}
@@ -199,7 +211,7 @@ func (w *walk) refusable(err error) {
 }
 
 func (w *walk) revisionOf(label string) int64 {
-	return int64(rapid.IntRange(0, 1+len(w.engine.revision)).Draw(w.t, label))
+	return int64(rapid.IntRange(0, 1+len(w.engine.revision)).Draw(w.draw, label))
 }
 
 // actions are what may happen.
@@ -209,10 +221,10 @@ func (w *walk) actions() map[string]func() {
 	modes := rapid.SampledFrom([]string{"", "fast", "slow"})
 	return map[string]func(){
 		"commit": func() {
-			w.commit(images.Draw(w.t, "image"), modes.Draw(w.t, "mode"), int32(rapid.IntRange(1, 3).Draw(w.t, "replicas")))
+			w.commit(images.Draw(w.draw, "image"), modes.Draw(w.draw, "mode"), int32(rapid.IntRange(1, 3).Draw(w.draw, "replicas")))
 		},
 		"remove": func() {
-			if rapid.IntRange(0, 3).Draw(w.t, "really") == 0 {
+			if rapid.IntRange(0, 3).Draw(w.draw, "really") == 0 {
 				w.commit("", "", 0)
 			}
 		},
@@ -224,7 +236,7 @@ func (w *walk) actions() map[string]func() {
 		"pin": func() {
 			w.asked = true
 			r := rollback.PinRequest{Namespace: "default", Name: "web", ToRevision: w.revisionOf("to"), By: "alice"}
-			if rapid.Bool().Draw(w.t, "ends") {
+			if rapid.Bool().Draw(w.draw, "ends") {
 				r.Until = w.now.Add(90 * time.Second)
 			}
 			_, err := w.loop.pin(ctx, r)
@@ -237,8 +249,8 @@ func (w *walk) actions() map[string]func() {
 		},
 		"override": func() {
 			w.asked = true
-			value := map[string]string{rollback.FieldReplicas: "5", rollback.FieldPaused: rapid.SampledFrom([]string{"true", "false"}).Draw(w.t, "paused")}
-			field := rapid.SampledFrom([]string{rollback.FieldReplicas, rollback.FieldPaused, rollback.FieldRestartedAt}).Draw(w.t, "field")
+			value := map[string]string{rollback.FieldReplicas: "5", rollback.FieldPaused: rapid.SampledFrom([]string{"true", "false"}).Draw(w.draw, "paused")}
+			field := rapid.SampledFrom([]string{rollback.FieldReplicas, rollback.FieldPaused, rollback.FieldRestartedAt}).Draw(w.draw, "field")
 			_, err := w.loop.override(ctx, rollback.OverrideRequest{Namespace: "default", Name: "web", Field: field, Value: value[field]})
 			w.refusable(err)
 		},
@@ -260,6 +272,7 @@ func TestHistories(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
 		w := newWalk(t)
+		w.draw = t
 		defer func() {
 			if err := w.store.Close(); err != nil {
 				t.Fatal(err)

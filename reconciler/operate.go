@@ -60,8 +60,15 @@ func (l *Loop) asked(ctx context.Context, do func(context.Context) (rollback.Res
 		out, err = do(ctx)
 		return err
 	})
+	if errors.Is(err, errNotDurable) && out.ID != "" { // it is in force
+		out.Warnings = append(out.Warnings, err.Error())
+		return out, nil
+	}
 	return out, err
 }
+
+// errNotDurable says that what was done is in force, and would be lost by a crash.
+var errNotDurable = errors.New("not durable")
 
 // durably runs do on the loop's goroutine and waits until what it did is durable.
 func (l *Loop) durably(ctx context.Context, do func(context.Context) error) error {
@@ -77,6 +84,9 @@ func (l *Loop) durably(ctx context.Context, do func(context.Context) error) erro
 		return err
 	}
 	if err := l.o.Store.WaitDurable(ctx, version); err != nil {
+		if errors.Is(err, state.ErrDisk) {
+			return fmt.Errorf("%w: %w", errNotDurable, err)
+		}
 		return fmt.Errorf("make it durable: %w", err)
 	}
 	return nil
@@ -331,11 +341,15 @@ func specOf(d *appsv1.Deployment) *appsv1.Deployment {
 // carryOut makes a wish and the actions that follow from it one transaction.
 func (l *Loop) carryOut(ctx context.Context, k engine.Key, w wish, actions []Action) error {
 	for _, o := range w.recreate {
-		if err := l.o.Engine.Apply(ctx, engine.Change{Key: state.KeyOf(o), Desired: o}); err != nil {
+		c := engine.Change{Key: state.KeyOf(o), Desired: o, Ledger: []state.Write{state.UseReserve()}}
+		if err := l.o.Engine.Apply(ctx, c); err != nil {
 			return err
 		}
 	}
 	ws := append(w.holds.writes(k), w.git...)
+	if w.holds.Hold != nil { // it acts on a full disk too
+		ws = append(ws, state.UseReserve())
+	}
 	again := []engine.Key{k}
 	for _, r := range w.rows {
 		ws = append(ws, state.PutRow(r))
