@@ -140,7 +140,7 @@ type gitServer struct {
 	held     atomic.Bool
 }
 
-func serveGit(t *testing.T, dir string) *gitServer {
+func serveGit(t testing.TB, dir string) *gitServer {
 	t.Helper()
 	exe, err := exec.Command("git", "--exec-path").Output()
 	if err != nil {
