@@ -278,6 +278,9 @@ func (d *decoder) complete(obj schema.Object, at place, prefix string, id ID, re
 	if len(faults) > 0 {
 		return
 	}
+	for _, f := range schema.Warnings(obj) {
+		report(Warned, f.Field, f.Message)
+	}
 	sum, err := digest(obj)
 	if err != nil {
 		report(Invalid, "", err.Error())

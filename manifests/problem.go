@@ -41,6 +41,7 @@ const (
 	RenderPanicked    Reason = "RenderPanicked"
 	RenderStalled     Reason = "RenderStalled"
 	RenderChanged     Reason = "RenderChanged"
+	Warned            Reason = "Warned"
 )
 
 // Describe says in a few words what the reason means.
@@ -81,13 +82,14 @@ var descriptions = map[Reason]string{
 	RenderPanicked:    "kustomize ended abnormally",
 	RenderStalled:     "kustomize did not end in time",
 	RenderChanged:     "the same files render differently in this version",
+	Warned:            "Kubernetes warns of it; it is applied",
 }
 
 // Blocks tells whether a problem of this kind makes its root stale. The others
 // are listed while the rest of the root is applied.
 func (r Reason) Blocks() bool {
 	switch r {
-	case Unsupported, Duplicate, RenderChanged:
+	case Unsupported, Duplicate, RenderChanged, Warned:
 		return false
 	default:
 		return true

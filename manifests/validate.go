@@ -12,8 +12,8 @@ type Report struct {
 	Problems []Problem `json:"problems"` // never null
 }
 
-// OK tells whether everything would be applied. Kinds that are left out and
-// the like do not count against it.
+// OK tells whether everything would be applied. Kinds that are left out,
+// warnings of Kubernetes and the like do not count against it.
 func (r Report) OK() bool { return !blocking(r.Problems) && !r.has(Duplicate) }
 
 func (r Report) has(reason Reason) bool {

@@ -87,3 +87,32 @@ func TestReasons(t *testing.T) {
 		}
 	}
 }
+
+// A warning of Kubernetes has its place in the file, and keeps nothing from being applied.
+func TestValidateWarnings(t *testing.T) {
+	t.Parallel()
+	tree := newMemTree(map[string]string{
+		"apps/plain/d.yaml":            strings.Replace(benchDeployment("web", 1), "[{name: LEVEL, value: info}]", "[{name: LEVEL, value: info}, {name: LEVEL, value: debug}]", 1),
+		"apps/over/kustomization.yaml": "resources: [d.yaml]\nnamePrefix: a.\n",
+		"apps/over/d.yaml":             benchDeployment("other", 1),
+	})
+	r, err := Validate(t.Context(), tree, []App{{Name: "app", Path: "apps/plain", Namespace: "default"}, {Name: "over", Path: "apps/over", Namespace: "default"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, p := range r.Problems {
+		got = append(got, p.String())
+	}
+	want := []string{
+		`apps/plain/d.yaml:18: spec.template.spec.containers[0].env[1]: hides previous definition of "LEVEL", which may be dropped when using apply (Warned)`,
+		"apps/over/d.yaml:4: metadata.name: this is used in Pod names and hostnames, which can result in surprising behavior; a DNS label is recommended: " +
+			"[must not contain dots] (Warned)",
+	}
+	if !r.OK() || r.Objects != 2 || strings.Join(got, "\n") != strings.Join(want, "\n") {
+		t.Errorf("OK %v, %d objects\n%s", r.OK(), r.Objects, strings.Join(got, "\n"))
+	}
+	if res := r.SARIF("v1").Runs[0].Results; len(res) != 2 || res[0].Level != "warning" {
+		t.Errorf("got %+v", res)
+	}
+}

@@ -31,6 +31,7 @@ const (
 	DuplicateKey FaultKind = "DuplicateKey" // one key twice in one mapping
 	Invalid      FaultKind = "Invalid"      // Kubernetes' validation refuses the value
 	Immutable    FaultKind = "Immutable"    // the value may not change on an update
+	Warned       FaultKind = "Warned"       // Kubernetes takes the value, with a warning
 )
 
 // Fault is one thing wrong with an object. Field is the path of the field as
