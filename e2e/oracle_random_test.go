@@ -23,22 +23,27 @@ var (
 	oracleTime  = flag.Duration("oracle.time", 0, "go on for so long, whatever -oracle.seeds says")
 )
 
-// TestOracleRandom gives random scenarios to Belay's controllers and to Kubernetes' and compares all that can be seen
-// after each verb. A failure prints the shortest scenario found that still differs, ready to become a file.
+// TestOracleRandom gives random scenarios to Belay's controllers and to Kubernetes', compares all that can be seen
+// after each verb, and holds every write of both against the bounds of a rollout. A failure prints the shortest scenario
+// found that still fails, ready to become a file.
 func TestOracleRandom(t *testing.T) {
 	start := time.Now()
+	var seen [2]judged
 	for i := 0; ; i++ {
 		if *oracleTime > 0 && time.Since(start) > *oracleTime || *oracleTime == 0 && i >= *oracleSeeds {
-			t.Logf("%d scenarios", i)
+			t.Logf("%d scenarios, writes that had to keep a bound: Belay %+v, Kubernetes %+v", i, seen[0], seen[1])
+			if none := (judged{}); i > 0 && (seen[0] == none || seen[1] == none) {
+				t.Error("no bound was ever at stake")
+			}
 			return
 		}
 		seed := *oracleFirst + uint64(i)
 		verbs := randomVerbs(seed)
-		if compare(t, verbs) == "" {
+		if compare(t, verbs, &seen) == "" {
 			continue
 		}
 		verbs = shrink(t, verbs)
-		t.Fatalf("seed %d: Belay (-) and Kubernetes (+) differ in\n%s\n%s", seed, compare(t, verbs), asFile(seed, verbs))
+		t.Fatalf("seed %d: %s\n%s", seed, compare(t, verbs, &seen), asFile(seed, verbs))
 	}
 }
 
@@ -56,7 +61,7 @@ func shrink(t *testing.T, verbs []string) []string {
 	for size := len(verbs) / 2; size > 0; size /= 2 {
 		for i := len(verbs) - size; i > 0; i -= size {
 			shorter := append(append([]string{}, verbs[:i]...), verbs[i+size:]...)
-			if compare(t, shorter) != "" {
+			if compare(t, shorter, new([2]judged)) != "" {
 				verbs = shorter
 				i = min(i, len(verbs)-size) + size
 			}
@@ -65,20 +70,29 @@ func shrink(t *testing.T, verbs []string) []string {
 	return verbs
 }
 
-// compare returns where the two pairs of controllers first differ, "" when they do not.
-func compare(t *testing.T, verbs []string) string {
+// compare returns where one of the two pairs of controllers first leaves the bounds, else where they first differ; ""
+// when neither happens. What was looked at is added to seen.
+func compare(t *testing.T, verbs []string, seen *[2]judged) string {
 	t.Helper()
-	ours := trace(t, verbs, func(store *state.Store) (scenario.Engine, func(), error) {
+	ours, out, looked := trace(t, verbs, func(store *state.Store) (scenario.Engine, func(), error) {
 		e, err := scenario.NewBelay(store, bubble.Now)
 		return e, func() {}, err
 	})
-	theirs := trace(t, verbs, func(store *state.Store) (scenario.Engine, func(), error) {
+	seen[0].add(looked)
+	theirs, outTheirs, looked := trace(t, verbs, func(store *state.Store) (scenario.Engine, func(), error) {
 		e, err := newKubernetesEngine(store, bubble.Now)
 		return e, func() { e.stop() }, err
 	})
+	seen[1].add(looked)
+	switch {
+	case out != "":
+		return "Belay leaves the bounds in\n" + out
+	case outTheirs != "":
+		return "Kubernetes leaves the bounds in\n" + outTheirs
+	}
 	for i := range ours {
 		if ours[i] != theirs[i] {
-			return fmt.Sprintf("%s:\n%s", verbs[i], cmp.Diff(strings.Split(ours[i], "\n"), strings.Split(theirs[i], "\n")))
+			return fmt.Sprintf("Belay (-) and Kubernetes (+) differ in\n%s:\n%s", verbs[i], cmp.Diff(strings.Split(ours[i], "\n"), strings.Split(theirs[i], "\n")))
 		}
 	}
 	return ""
@@ -86,10 +100,11 @@ func compare(t *testing.T, verbs []string) string {
 
 var stamp = regexp.MustCompile(`"last(Update|Transition)Time":"[^"]*"`)
 
-// trace returns the report and the dump after each verb. A world that breaks reports that, from there on.
-func trace(t *testing.T, verbs []string, start func(*state.Store) (scenario.Engine, func(), error)) []string {
+// trace returns the report and the dump after each verb, and the first verb with a write out of bounds, if there was one.
+// A world that breaks reports that, from there on.
+func trace(t *testing.T, verbs []string, start func(*state.Store) (scenario.Engine, func(), error)) (out []string, broken string, looked judged) {
 	t.Helper()
-	out := make([]string, len(verbs))
+	out = make([]string, len(verbs))
 	synctest.Test(t, func(t *testing.T) {
 		var stop func()
 		var tries []string
@@ -103,10 +118,18 @@ func trace(t *testing.T, verbs []string, start func(*state.Store) (scenario.Engi
 		if err != nil {
 			t.Fatal(err)
 		}
+		bounds := newGuard(t, w.Store)
 		for i, verb := range verbs {
 			report, err := w.Do(t.Context(), verb)
 			if err != nil {
 				report = "broken: " + err.Error()
+			}
+			bad, err := bounds.look(t.Context(), w.Store)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if len(bad) > 0 && broken == "" {
+				broken = verb + ":\n" + strings.Join(bad, "\n")
 			}
 			dump, err := w.Dump()
 			if err != nil {
@@ -121,6 +144,7 @@ func trace(t *testing.T, verbs []string, start func(*state.Store) (scenario.Engi
 		for i, line := range tries {
 			tries[i] = try.ReplaceAllString(line, "$1 $2")
 		}
+		looked = bounds.judged
 		slices.Sort(tries)
 		out[len(verbs)-1] += strings.Join(slices.Compact(tries), "\n")
 		stop()
@@ -128,7 +152,7 @@ func trace(t *testing.T, verbs []string, start func(*state.Store) (scenario.Engi
 			t.Error(err)
 		}
 	})
-	return out
+	return out, broken, looked
 }
 
 // randomVerbs makes a scenario. Equal seeds give equal ones.
