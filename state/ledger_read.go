@@ -134,6 +134,36 @@ func (s *Store) FindCommits(source, prefix string) []Commit {
 	return commits
 }
 
+// FindHashes gives the full hashes that begin with the prefix, of the commits that steps cover and of those before a first
+// sync that have rows, sorted, each once; an empty source stands for all. More than one means that the prefix is
+// ambiguous. It costs what begins so.
+func (s *Store) FindHashes(source, prefix string) []string {
+	if prefix == "" {
+		return nil
+	}
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	var hashes []string
+	for h := range from(s.ledger.hashes, hashed{prefix, &Commit{}}) {
+		if !strings.HasPrefix(h.hash, prefix) {
+			break
+		}
+		if source == "" || h.commit.Source == source {
+			hashes = append(hashes, h.hash)
+		}
+	}
+	for r := range from(s.ledger.past, &Row{Commit: prefix}) {
+		if !strings.HasPrefix(r.Commit, prefix) {
+			break
+		}
+		if source == "" || r.Source == source {
+			hashes = append(hashes, r.Commit)
+		}
+	}
+	slices.Sort(hashes)
+	return slices.Compact(hashes)
+}
+
 // Cursor finds the cursor of a source.
 func (s *Store) Cursor(source string) (Cursor, bool) {
 	s.mu.RLock()

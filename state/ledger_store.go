@@ -23,6 +23,7 @@ type ledger struct {
 	open       *btree.BTreeG[*Row] // number
 	commits    *btree.BTreeG[*Commit]
 	hashes     *btree.BTreeG[hashed]
+	past       *btree.BTreeG[*Row] // of commits before a first sync: commit, number
 	cursors    map[string]*Cursor
 	templates  cold[Template]
 	configs    cold[Config]
@@ -49,6 +50,7 @@ func newLedger() ledger {
 		open:      newTree(func(a, b *Row) int { return cmp.Compare(a.Number, b.Number) }),
 		commits:   newTree(compareCommits),
 		hashes:    newTree(func(a, b hashed) int { return cmp.Or(cmp.Compare(a.hash, b.hash), compareCommits(a.commit, b.commit)) }),
+		past:      newTree(func(a, b *Row) int { return cmp.Or(cmp.Compare(a.Commit, b.Commit), cmp.Compare(a.Number, b.Number)) }),
 		cursors:   map[string]*Cursor{},
 		templates: newCold[Template](bucketTemplates),
 		configs:   newCold[Config](bucketConfigs),
@@ -136,6 +138,7 @@ func PutRow(r Row) Write {
 
 func (l *ledger) setRow(before, after *Row) {
 	replace(l.byName, before, after)
+	replace(l.past, pastOnly(before), pastOnly(after))
 	if before != nil && before.Open {
 		l.open.Delete(before)
 	}
@@ -149,6 +152,13 @@ func (l *ledger) setRow(before, after *Row) {
 	if after.Open {
 		l.open.ReplaceOrInsert(after)
 	}
+}
+
+func pastOnly(r *Row) *Row {
+	if r == nil || r.Past == 0 || r.Commit == "" {
+		return nil
+	}
+	return r
 }
 
 // PutCommit adds what the ledger keeps of a step, or replaces it.

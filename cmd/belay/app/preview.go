@@ -29,9 +29,9 @@ func (r *reader) Diff(ctx context.Context, q control.DiffQuery) (control.Diff, e
 	if err != nil {
 		return control.Diff{}, err
 	}
-	commit := q.Commit
-	if cs := r.store.FindCommits(source, commit); commit != "" && len(cs) > 0 {
-		commit = cs[len(cs)-1].Hash
+	commit, err := r.commitOf(source, q.Commit)
+	if err != nil {
+		return control.Diff{}, err
 	}
 	p, err := r.loop.Preview(ctx, source, commit)
 	if err != nil {
@@ -51,6 +51,19 @@ func (r *reader) Diff(ctx context.Context, q control.DiffQuery) (control.Diff, e
 		}
 	}
 	return out, nil
+}
+
+// commitOf is the commit of a source whose hash begins so, of those in the history, imported ones included. What is not
+// there may be in the repository all the same, and is left as it is.
+func (r *reader) commitOf(source, prefix string) (string, error) {
+	switch hashes := r.store.FindHashes(source, prefix); len(hashes) {
+	case 0:
+		return prefix, nil
+	case 1:
+		return hashes[0], nil
+	default:
+		return "", invalidRequest(fmt.Sprintf("several commits begin with %s", prefix), "write more of the hash")
+	}
 }
 
 // objectDiffs turns changes into what people see.
