@@ -53,7 +53,8 @@ func (l *Loop) Pin(ctx context.Context, r rollback.PinRequest) (rollback.Result,
 	return l.asked(ctx, func(ctx context.Context) (rollback.Result, error) { return l.pin(ctx, r) })
 }
 
-// asked runs what a person asked for on the loop's goroutine and waits until it is durable.
+// asked runs what a person asked for on the loop's goroutine and waits until it is durable. What even the reserve has no
+// space for is in force all the same: the result says that it is not durable.
 func (l *Loop) asked(ctx context.Context, do func(context.Context) (rollback.Result, error)) (rollback.Result, error) {
 	var out rollback.Result
 	err := l.durably(ctx, func(ctx context.Context) (err error) {
@@ -61,7 +62,7 @@ func (l *Loop) asked(ctx context.Context, do func(context.Context) (rollback.Res
 		return err
 	})
 	if errors.Is(err, errNotDurable) && out.ID != "" { // it is in force
-		out.Warnings = append(out.Warnings, err.Error())
+		out.NotDurable = err.Error()
 		return out, nil
 	}
 	return out, err
@@ -338,7 +339,7 @@ func specOf(d *appsv1.Deployment) *appsv1.Deployment {
 	return &appsv1.Deployment{Spec: d.Spec}
 }
 
-// carryOut makes a wish and the actions that follow from it one transaction.
+// carryOut makes a wish and the actions that follow from it one transaction, also on a full disk.
 func (l *Loop) carryOut(ctx context.Context, k engine.Key, w wish, actions []Action) error {
 	for _, o := range w.recreate {
 		c := engine.Change{Key: state.KeyOf(o), Desired: o, Ledger: []state.Write{state.UseReserve()}}
@@ -346,10 +347,7 @@ func (l *Loop) carryOut(ctx context.Context, k engine.Key, w wish, actions []Act
 			return err
 		}
 	}
-	ws := append(w.holds.writes(k), w.git...)
-	if w.holds.Hold != nil { // it acts on a full disk too
-		ws = append(ws, state.UseReserve())
-	}
+	ws := append(append(w.holds.writes(k), w.git...), state.UseReserve())
 	again := []engine.Key{k}
 	for _, r := range w.rows {
 		ws = append(ws, state.PutRow(r))

@@ -12,6 +12,7 @@ import (
 	"github.com/belay-dev/belay/manifests"
 	"github.com/belay-dev/belay/reconciler/engine"
 	"github.com/belay-dev/belay/reconciler/ledger"
+	"github.com/belay-dev/belay/reconciler/reserve"
 	"github.com/belay-dev/belay/state"
 )
 
@@ -146,9 +147,12 @@ func (l *Loop) execute(ctx context.Context, plan Plan) []engine.Key {
 	return again
 }
 
-// act executes one action with its ledger writes.
+// act executes one action with its ledger writes. One of a held Deployment may use the reserve of a full disk.
 func (l *Loop) act(ctx context.Context, a Action) error {
-	ws := l.ledgerWrites(a)
+	ws := append(l.ledgerWrites(a), reserve.For(l.o.Store, a.Key, nil)...)
+	if a.Holds.Hold != nil {
+		ws = append(ws, state.UseReserve())
+	}
 	switch a.Kind {
 	case ActionRecord:
 		_, err := l.o.Store.Commit(ws...)

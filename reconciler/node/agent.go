@@ -14,6 +14,7 @@ import (
 
 	"github.com/belay-dev/belay/reconciler/controller"
 	"github.com/belay-dev/belay/reconciler/event"
+	"github.com/belay-dev/belay/reconciler/reserve"
 	"github.com/belay-dev/belay/state"
 )
 
@@ -144,7 +145,7 @@ func (a *agent) sync(ctx context.Context, key state.Key, pod *corev1.Pod, now ti
 func (a *agent) bind(pod *corev1.Pod) (*corev1.Pod, error) {
 	bound := *pod // the store copies what it is given
 	bound.Spec.NodeName = Name
-	receipt, err := a.store.Commit(state.Update(&bound))
+	receipt, err := reserve.Commit(a.store, pod, state.Update(&bound))
 	if err != nil {
 		return nil, fmt.Errorf("bind pod: %w", err)
 	}
@@ -158,7 +159,7 @@ func (a *agent) write(pod *corev1.Pod, report Report) error {
 	if report.Gone {
 		now := int64(0)
 		options := state.DeleteOptions{UID: pod.UID, GracePeriodSeconds: &now}
-		if _, err := a.store.Commit(state.Delete(state.KeyOf(pod), options)); err != nil {
+		if _, err := reserve.Commit(a.store, pod, state.Delete(state.KeyOf(pod), options)); err != nil {
 			return fmt.Errorf("remove stopped pod: %w", err)
 		}
 		return nil
@@ -168,7 +169,7 @@ func (a *agent) write(pod *corev1.Pod, report Report) error {
 	}
 	after := *pod // the store copies what it is given
 	after.Status = report.Status
-	if _, err := a.store.Commit(state.UpdateStatus(&after)); err != nil {
+	if _, err := reserve.Commit(a.store, pod, state.UpdateStatus(&after)); err != nil {
 		return fmt.Errorf("write pod status: %w", err)
 	}
 	return nil

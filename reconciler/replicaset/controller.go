@@ -17,6 +17,7 @@ import (
 
 	"github.com/belay-dev/belay/reconciler/controller"
 	"github.com/belay-dev/belay/reconciler/owner"
+	"github.com/belay-dev/belay/reconciler/reserve"
 	"github.com/belay-dev/belay/state"
 )
 
@@ -137,7 +138,7 @@ func (s *shell) reconcile(_ context.Context, key state.Key, now time.Time) (time
 		return wakeAt, err
 	}
 	// Something in the transaction was refused, so nothing happened: do one thing at a time and see how far it goes.
-	if err := s.claimPods(r); err != nil {
+	if err := s.claimPods(rs, r); err != nil {
 		return time.Time{}, err
 	}
 	err = s.createSlowly(rs, r.Create)
@@ -188,7 +189,7 @@ func (s *shell) execute(in Input, r Result) (time.Time, error) {
 	if len(writes) == 0 {
 		return wakeAt, nil
 	}
-	receipt, err := s.store.Commit(writes...)
+	receipt, err := reserve.Commit(s.store, rs, writes...)
 	if err != nil {
 		return time.Time{}, err
 	}
@@ -235,12 +236,12 @@ func statusWrite(rs *appsv1.ReplicaSet, status appsv1.ReplicaSetStatus) (state.W
 	return state.UpdateStatus(&next), true
 }
 
-func (s *shell) claimPods(r Result) error {
+func (s *shell) claimPods(rs *appsv1.ReplicaSet, r Result) error {
 	writes := claims(r)
 	if len(writes) == 0 {
 		return nil
 	}
-	if _, err := s.store.Commit(writes...); err != nil {
+	if _, err := reserve.Commit(s.store, rs, writes...); err != nil {
 		return fmt.Errorf("claim pods: %w", err)
 	}
 	return nil
@@ -252,7 +253,7 @@ func (s *shell) createSlowly(rs *appsv1.ReplicaSet, pods []*corev1.Pod) error {
 	for _, n := range batches(len(pods)) {
 		var first error
 		for _, pod := range pods[:n] {
-			receipt, err := s.store.Commit(state.Create(pod))
+			receipt, err := reserve.Commit(s.store, rs, state.Create(pod))
 			switch {
 			case err == nil:
 				s.created(rs, receipt.Objects[0])
@@ -276,7 +277,7 @@ func (s *shell) createSlowly(rs *appsv1.ReplicaSet, pods []*corev1.Pod) error {
 func (s *shell) deleteEach(rs *appsv1.ReplicaSet, pods []*corev1.Pod) error {
 	var first error
 	for _, pod := range pods {
-		_, err := s.store.Commit(deletion(pod))
+		_, err := reserve.Commit(s.store, rs, deletion(pod))
 		switch {
 		case err == nil:
 			s.deleted(rs, pod)
@@ -302,7 +303,7 @@ func (s *shell) writeStatus(in Input, failure error) (time.Time, error) {
 	if !changed {
 		return wakeAt, nil
 	}
-	if _, err := s.store.Commit(w); err != nil {
+	if _, err := reserve.Commit(s.store, in.ReplicaSet, w); err != nil {
 		return time.Time{}, err
 	}
 	return wakeAt, nil

@@ -107,6 +107,9 @@ type Result struct {
 	Fields            []manifests.FieldChange // of the Deployment's spec, from what runs to the target
 	Steps             []rollout.Step          // how the rollout goes, if every pod gets ready
 	Git               GitChange
+	// NotDurable is why the hold, which is in force, is not on disk yet; empty: it is there. It is written when the disk
+	// takes writes again, and lost when the process ends before.
+	NotDurable string
 }
 
 // GitState says how far the change in Git is.

@@ -14,6 +14,7 @@ import (
 
 	"github.com/belay-dev/belay/reconciler/controller"
 	"github.com/belay-dev/belay/reconciler/owner"
+	"github.com/belay-dev/belay/reconciler/reserve"
 	"github.com/belay-dev/belay/state"
 )
 
@@ -202,7 +203,7 @@ func (s *shell) execute(d *appsv1.Deployment, r Result) error {
 		return nil
 	}
 	if writes := transaction(r.Actions); len(writes) > 0 {
-		if _, err := s.store.Commit(writes...); err != nil {
+		if _, err := reserve.Commit(s.store, d, writes...); err != nil {
 			return err
 		}
 	}

@@ -212,6 +212,7 @@ func (h *keeper) rolledBack(ns, name string, r rollback.Result, dryRun bool) con
 			Undo: r.Git.Undo, Files: r.Git.Files, Objects: r.Git.Objects, Failed: r.Git.Failed, Hint: r.Git.Hint,
 		},
 	}
+	out.NotDurable = r.NotDurable
 	if r.Hold.ID != "" {
 		out.Hold = new(h.hold(r.Hold))
 	}

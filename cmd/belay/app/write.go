@@ -82,6 +82,9 @@ func (w *writer) undo(ctx context.Context, m ManagedWrite, in intent) ([]string,
 		return nil, err
 	}
 	warnings := slices.Clone(res.Warnings)
+	if res.NotDurable != "" {
+		warnings = append(warnings, res.NotDurable)
+	}
 	for _, name := range res.Changed {
 		warnings = append(warnings, name+" changed since that revision ran, and stays as it is")
 	}

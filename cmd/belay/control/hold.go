@@ -54,10 +54,12 @@ type Rollback struct {
 	DryRun    bool   `json:"dryRun,omitempty"`
 	Skipped   bool   `json:"skipped,omitempty"` // the target's template runs already: nothing was done
 	Hold      *Hold  `json:"hold,omitempty"`
-	Row       string `json:"row,omitempty"`  // ID of the row of the history that it has
-	From      *Row   `json:"from,omitempty"` // what runs
-	To        *Row   `json:"to,omitempty"`   // what is gone back to
-	Undone    []Row  `json:"undone"`         // between the two, newest first
+	// NotDurable is why the hold is in force and not on disk yet: it is lost if the service ends now.
+	NotDurable string `json:"notDurable,omitempty"`
+	Row        string `json:"row,omitempty"`  // ID of the row of the history that it has
+	From       *Row   `json:"from,omitempty"` // what runs
+	To         *Row   `json:"to,omitempty"`   // what is gone back to
+	Undone     []Row  `json:"undone"`         // between the two, newest first
 	// Fields are path: before → after; values are shown of images and resources only.
 	Fields    []string  `json:"fields"`
 	Changed   []string  `json:"changed"`   // ConfigMaps and Secrets that changed since the target ran; they stay as they are

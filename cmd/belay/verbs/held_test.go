@@ -78,3 +78,21 @@ func TestWhen(t *testing.T) {
 		}
 	}
 }
+
+// TestRolledBack: the first line says what is held, and whether a crash would lose it.
+func TestRolledBack(t *testing.T) {
+	t.Parallel()
+	r := control.Rollback{
+		Namespace: "shop", Name: "web", Hold: &control.Hold{Revision: 4, Images: []string{"web:1"}, By: "alice"},
+	}
+	for why, want := range map[string]string{"not durable: disk is full": " (not durable: disk is full)", "": ""} {
+		r.NotDurable = why
+		var b strings.Builder
+		if err := printRolledBack(&b, r); err != nil {
+			t.Fatal(err)
+		}
+		if first, _, _ := strings.Cut(b.String(), "\n"); first != "shop/web held at revision 4 (web:1) by alice"+want {
+			t.Errorf("%q: %q", why, first)
+		}
+	}
+}

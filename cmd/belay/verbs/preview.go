@@ -28,6 +28,9 @@ func printRolledBack(w io.Writer, r control.Rollback) error {
 	if r.Hold != nil && !r.Hold.Until.IsZero() {
 		fmt.Fprintf(&b, ", until %s", r.Hold.Until.UTC().Format(time.RFC3339))
 	}
+	if r.NotDurable != "" {
+		fmt.Fprintf(&b, " (%s)", Line(r.NotDurable))
+	}
 	fmt.Fprintf(&b, "\ngit: %s\n", gitLine(r.Git))
 	warnings(&b, r)
 	_, err := io.WriteString(w, b.String())
