@@ -66,7 +66,11 @@ func TestReloadWebhookSecret(t *testing.T) {
 			}
 			a.Reload = Reload{Load: func() (Config, error) { return next, nil }}
 			p := a.wire(store)
-			defer p.close()
+			defer func() {
+				if err := p.close(); err != nil {
+					t.Error(err)
+				}
+			}()
 			wg.Go(func() {
 				if err := p.loop.Run(ctx); err != nil {
 					t.Error(err)
