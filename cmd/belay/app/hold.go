@@ -52,9 +52,7 @@ func (h *keeper) Rollback(ctx context.Context, r control.RollbackRequest) (contr
 	}
 	mode := rollback.Mode(r.Mode)
 	switch mode {
-	case "", rollback.ModeAuto, rollback.ModeHold:
-	case rollback.ModeRevert, rollback.ModeRestore:
-		return control.Rollback{}, invalidRequest(fmt.Sprintf("mode %s: nothing is written to git yet", mode), "--mode hold goes back here, then revert it in git")
+	case "", rollback.ModeAuto, rollback.ModeHold, rollback.ModeRevert, rollback.ModeRestore:
 	default:
 		return control.Rollback{}, invalidRequest(fmt.Sprintf("no such mode: %q", r.Mode), "there are auto, revert, restore and hold")
 	}
@@ -139,7 +137,7 @@ func (h *keeper) Holds(ctx context.Context) (control.Holds, error) {
 			continue
 		}
 		shown := h.hold(one)
-		shown.Wants, shown.Next = h.wants(one), letGo(one)
+		shown.Wants = h.wants(one)
 		out.Holds = append(out.Holds, shown)
 	}
 	for _, k := range h.deployments() {
@@ -269,10 +267,18 @@ func replaced(all []rollout.Step) int32 {
 }
 
 // letGo says what ends a hold.
-func letGo(h state.Hold) string {
+func letGo(h state.Hold, git *control.GitChange) string {
 	release := "belay release deploy/" + h.Name
-	if h.Manual {
+	switch {
+	case h.Manual:
 		return release
+	case git == nil:
+	case git.State == string(rollback.GitQueued) || git.State == string(rollback.GitPushed):
+		return "it ends by itself with the git change, or " + release
+	case git.Compare != "":
+		return "merge " + git.Compare + ", or " + release
+	case git.Branch != "":
+		return "merge " + git.Branch + ", or " + release
 	}
 	return "revert or fix it in git, or " + release
 }
@@ -287,5 +293,9 @@ func (r *reader) hold(h state.Hold) control.Hold {
 		out.Images = list(imagesOf(&t.Template))
 		out.Stable = r.stable(h, &t.Template)
 	}
+	if c, ok := r.store.GitChange(h.Namespace, h.Name, reconciler.FieldTemplate); ok && c.ID == h.ID {
+		out.GitChange = &control.GitChange{Mode: c.Mode, State: c.State, Why: c.Reason, Commit: c.Commit, Branch: c.Branch, Compare: c.Compare}
+	}
+	out.Next = letGo(h, out.GitChange)
 	return out
 }

@@ -148,7 +148,10 @@ func (r *reader) deployment(now *state.Snapshot, m state.Managed, s reconciler.S
 	}
 	out.Overrides = overridesOf(now.Overrides(m.Key.Namespace, m.Key.Name))
 	if h, ok := now.Hold(m.Key.Namespace, m.Key.Name); ok {
-		out.Hold, out.Wants, out.Next = new(r.hold(h)), r.wants(h), letGo(h)
+		shown := r.hold(h)
+		out.Wants, out.Next = r.wants(h), shown.Next
+		shown.Next = "" // it is the Deployment's
+		out.Hold = &shown
 	}
 	if out.Next == "" {
 		out.Next = next(s, out, newest)

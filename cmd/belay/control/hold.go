@@ -114,7 +114,10 @@ type Hold struct {
 	Since     time.Time `json:"since,omitzero"`
 	Until     time.Time `json:"until,omitzero"`
 	Wants     *Wants    `json:"wants,omitempty"` // what Git wants, where that is something else
-	Next      string    `json:"next,omitempty"`  // what ends it
+	// GitChange is what becomes of it in Git; nil where nothing is to be changed there.
+	GitChange *GitChange `json:"gitChange,omitempty"`
+
+	Next string `json:"next,omitempty"` // what ends it
 }
 
 // Mark is what a rollback found bad: it is held off until the mark ends.

@@ -56,6 +56,25 @@ func wanted(w control.Wants) string {
 	return s
 }
 
+// changing is how far a change in Git is.
+func changing(c control.GitChange) string {
+	var s string
+	switch c.State {
+	case "pushed":
+		s = "pushed as " + short(c.Commit)
+	case "branch":
+		s = c.Branch + " not merged"
+	case "queued":
+		s = "queued"
+	default:
+		s = "none"
+	}
+	if c.Why != "" {
+		s += " (" + c.Why + ")"
+	}
+	return s
+}
+
 // printHeld says of each held Deployment in one line where it is, who wanted that, what Git wants, and what is next.
 func printHeld(w io.Writer, ds []control.Deployment, now time.Time) error {
 	var b strings.Builder
@@ -66,6 +85,9 @@ func printHeld(w io.Writer, ds []control.Deployment, now time.Time) error {
 		parts := []string{fmt.Sprintf("%s  HELD at %s", deploymentIn(d, ds), heldBy(*d.Hold, now))}
 		if d.Wants != nil {
 			parts = append(parts, "git wants "+wanted(*d.Wants))
+		}
+		if d.Hold.GitChange != nil {
+			parts = append(parts, "git change: "+changing(*d.Hold.GitChange))
 		}
 		if d.Next != "" {
 			parts = append(parts, "next: "+d.Next)
