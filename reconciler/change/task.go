@@ -42,7 +42,8 @@ func OverrideTask(o state.Override) (t Task, ok bool) {
 		if err != nil {
 			return Task{}, false
 		}
-		t.Replicas = new(int32(n))
+		replicas := int32(n)
+		t.Replicas = &replicas
 	case rollback.FieldPaused:
 		paused, err := strconv.ParseBool(o.Value)
 		if err != nil {

@@ -53,8 +53,22 @@ type draining struct {
 	waits map[types.UID]bool
 }
 
-func newDraining(pods node.PodRunner, proxy *service.Proxy) *draining {
-	return &draining{PodRunner: pods, proxy: proxy, waits: map[types.UID]bool{}}
+// newDraining is a runner as a draining one, which is lively if the runner is.
+func newDraining(pods node.PodRunner, proxy *service.Proxy) node.PodRunner {
+	d := &draining{PodRunner: pods, proxy: proxy, waits: map[types.UID]bool{}}
+	if lively, ok := pods.(node.Lively); ok {
+		return livelyDraining{d, lively}
+	}
+	return d
+}
+
+type livelyDraining struct {
+	*draining
+	lively node.Lively
+}
+
+func (d livelyDraining) Run(ctx context.Context, changed func(types.NamespacedName)) {
+	d.lively.Run(ctx, changed)
 }
 
 func (d *draining) Sync(ctx context.Context, pod *corev1.Pod, now time.Time) (node.Report, error) {
