@@ -36,8 +36,9 @@ func run(args []string) int {
 		return fail(errors.New("shim: one directory expected"))
 	}
 	ready := os.NewFile(readyDescriptor, "ready")
-	// The terminal and the service that started the pod are nothing to it.
-	signal.Ignore(syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGPIPE, syscall.SIGQUIT)
+	// The terminal and the service that started the pod are nothing to it. The signals are caught and dropped: what is
+	// ignored would stay so in every program that it starts.
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGPIPE, syscall.SIGQUIT)
 	s := &server{dir: args[0], containers: map[string]*container{}, changed: make(chan struct{})}
 	l, err := s.prepare()
 	if err != nil {

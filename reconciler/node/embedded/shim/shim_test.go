@@ -38,6 +38,7 @@ func TestPod(t *testing.T) {
 	_, out = p.run("inside", `
 		ls /proc | grep -c '^[0-9]' ; ls / | tr '\n' ' '; echo
 		grep CapBnd /proc/self/status
+		grep SigIgn /proc/self/status
 		cat /proc/kcore | wc -c
 		echo 1 > /proc/sys/kernel/hostname 2>/dev/null || echo protected
 		echo x > /usr/x 2>/dev/null || echo read-only
@@ -57,7 +58,7 @@ func TestPod(t *testing.T) {
 		})
 	lines := strings.Split(out, "\n")
 	for _, want := range []string{
-		"stdout CapBnd:\t00000000a80425fb", "stdout 0", "stdout protected", "stdout read-only", "stdout x", "stdout to-stdout", "stdout given", "stdout y",
+		"stdout CapBnd:\t00000000a80425fb", "stdout SigIgn:\t0000000000000000", "stdout 0", "stdout protected", "stdout read-only", "stdout x", "stdout to-stdout", "stdout given", "stdout y",
 	} {
 		if !slices.Contains(lines, want) {
 			t.Errorf("no line %q in\n%s", want, out)
