@@ -26,11 +26,11 @@ func TestPod(t *testing.T) {
 	p := newPod(t, "web-1")
 
 	st, out := p.run("all", `echo $WHO $$ $(hostname 2>/dev/null || cat /proc/sys/kernel/hostname); echo wrong >&2; pwd; id -u; exit 7`,
-		func(c *shim.Container) { c.Dir = "/work/here" })
+		func(c *shim.Container) { c.Dir = "/srv/here" })
 	if st.ExitCode != 7 || st.Signal != 0 || st.Phase != shim.Exited || st.Finished.Before(st.Started) {
 		t.Errorf("status %+v", st)
 	}
-	if want := "stderr wrong\nstdout all 1 web-1\nstdout /work/here\nstdout 0"; out != want {
+	if want := "stderr wrong\nstdout all 1 web-1\nstdout /srv/here\nstdout 0"; out != want {
 		t.Errorf("output\n%s\nwant\n%s", out, want)
 	}
 
