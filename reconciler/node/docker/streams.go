@@ -111,10 +111,39 @@ func (r *Runtime) Attach(ctx context.Context, id string, o remotecommand.StreamO
 	if err != nil {
 		return err
 	}
-	return pump(ctx, attached.HijackedResponse, o, found.Container.Config.Tty, func(ctx context.Context, size remotecommand.TerminalSize) error {
+	alive, over := context.WithCancel(ctx)
+	var watching sync.WaitGroup
+	watching.Go(func() {
+		defer over()
+		r.awaitEnd(alive, id)
+	})
+	err = pump(alive, attached.HijackedResponse, o, found.Container.Config.Tty, func(ctx context.Context, size remotecommand.TerminalSize) error {
 		_, err := r.c.ContainerResize(ctx, id, client.ContainerResizeOptions{Height: uint(size.Height), Width: uint(size.Width)})
 		return err
 	})
+	over()
+	watching.Wait()
+	if ctx.Err() == nil && errors.Is(err, context.Canceled) {
+		return nil // the container has ended, which is how attaching ends
+	}
+	return err
+}
+
+// awaitEnd returns a while after the container has ended. The engine closes the streams by itself when it ends one that is
+// attached to; one that was ending while it was attached to keeps them open for ever.
+func (r *Runtime) awaitEnd(ctx context.Context, id string) {
+	const last = time.Second // for output that is still on its way
+	wait := r.c.ContainerWait(ctx, id, client.ContainerWaitOptions{Condition: container.WaitConditionNotRunning})
+	select {
+	case <-wait.Result:
+	case <-wait.Error: // of the context, or of an engine that is gone and has closed the streams as well
+	}
+	timer := time.NewTimer(last)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
+	}
 }
 
 // pump carries the streams until the engine has no more to say, or ctx ends. Standard input that ends is closed over
