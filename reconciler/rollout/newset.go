@@ -54,8 +54,11 @@ func (s *sync) ensureNew() bool {
 	if size := sizeOf(rs); size > 0 {
 		s.emitScaled(ReasonNewTemplate, rs.Name, 0, size)
 	}
+	// In Kubernetes a resume noted by this sync is a write of its own, after which the one that would tell of the
+	// creation fails on a conflict, and the next sync finds the ReplicaSet made: its creation is never told.
+	told := s.touched()
 	s.setRevision(rs.Annotations[RevisionAnnotation])
-	if hasDeadline(s.d) {
+	if hasDeadline(s.d) && !told {
 		s.progressing(corev1.ConditionTrue, newReplicaSetCreated, fmt.Sprintf("Created new replica set %q", rs.Name))
 	}
 	return true
