@@ -3,9 +3,11 @@ package state
 import (
 	"bytes"
 	"cmp"
+	"maps"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -33,6 +35,8 @@ const (
 	KindConfigMap     Kind = "ConfigMap"
 	KindSecret        Kind = "Secret"
 	KindResourceQuota Kind = "ResourceQuota"
+	KindEndpoints     Kind = "Endpoints"
+	KindEndpointSlice Kind = "EndpointSlice"
 )
 
 // Key finds one object. Namespace is empty for a Namespace.
@@ -104,6 +108,17 @@ var kinds = []*kindInfo{
 		generation: func(before, after Object) bool {
 			b, a := before.(*appsv1.Deployment), after.(*appsv1.Deployment)
 			return differ(&b.Spec, &a.Spec) || !equality.Semantic.DeepEqual(b.Annotations, a.Annotations)
+		},
+	},
+	{kind: KindEndpoints, resource: "endpoints", fresh: fresh[corev1.Endpoints], shallow: shallow[corev1.Endpoints]}, //nolint:staticcheck // deprecated, and read by older kubectl
+	{
+		kind: KindEndpointSlice, group: discoveryv1.GroupName, resource: "endpointslices",
+		fresh: fresh[discoveryv1.EndpointSlice], shallow: shallow[discoveryv1.EndpointSlice],
+		generation: func(before, after Object) bool {
+			b, a := *before.(*discoveryv1.EndpointSlice), *after.(*discoveryv1.EndpointSlice)
+			same := maps.Equal(b.Labels, a.Labels)
+			b.ObjectMeta, a.ObjectMeta = metav1.ObjectMeta{}, metav1.ObjectMeta{}
+			return !same || differ(&b, &a)
 		},
 	},
 	{kind: KindEvent, resource: "events", fresh: fresh[corev1.Event], shallow: shallow[corev1.Event]},
@@ -196,6 +211,10 @@ func infoOf(o any) *kindInfo {
 		kind = KindSecret
 	case *corev1.ResourceQuota:
 		kind = KindResourceQuota
+	case *corev1.Endpoints: //nolint:staticcheck // deprecated, and read by older kubectl
+		kind = KindEndpoints
+	case *discoveryv1.EndpointSlice:
+		kind = KindEndpointSlice
 	default:
 		return nil
 	}

@@ -9,6 +9,7 @@ import (
 	"github.com/rs/zerolog"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -21,8 +22,13 @@ import (
 
 // kinds may have owners or be owners. Events have neither: they end by their age.
 var kinds = []state.Kind{
-	state.KindConfigMap, state.KindDeployment, state.KindPod, state.KindReplicaSet, state.KindResourceQuota,
-	state.KindSecret, state.KindService,
+	state.KindConfigMap, state.KindDeployment, state.KindEndpoints, state.KindEndpointSlice, state.KindPod, state.KindReplicaSet,
+	state.KindResourceQuota, state.KindSecret, state.KindService,
+}
+
+// groups are those of the kinds that are not in the core group.
+var groups = map[state.Kind]string{
+	state.KindDeployment: appsv1.GroupName, state.KindReplicaSet: appsv1.GroupName, state.KindEndpointSlice: discoveryv1.GroupName,
 }
 
 // expiry is the key under which all Events are looked at.
@@ -118,11 +124,7 @@ func (c *collector) waitingOwners(o state.Object) []state.Key {
 // owner finds what an owner reference of an object in the namespace points to.
 func (c *collector) owner(namespace string, ref metav1.OwnerReference) (state.Key, Standing) {
 	key := state.Key{Kind: state.Kind(ref.Kind), Namespace: namespace, Name: ref.Name}
-	group := ""
-	if key.Kind == state.KindDeployment || key.Kind == state.KindReplicaSet {
-		group = appsv1.GroupName
-	}
-	if gv, err := schema.ParseGroupVersion(ref.APIVersion); err != nil || gv.Group != group || !slices.Contains(kinds, key.Kind) {
+	if gv, err := schema.ParseGroupVersion(ref.APIVersion); err != nil || gv.Group != groups[key.Kind] || !slices.Contains(kinds, key.Kind) {
 		return key, Unknown
 	}
 	owner, ok := c.store.Get(key)

@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 
+	discoveryv1 "k8s.io/api/discovery/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -43,11 +44,16 @@ func (b *backend) install(s *genericapiserver.GenericAPIServer, allowed access) 
 	if err != nil {
 		return err
 	}
+	slices, err := b.endpointSlices()
+	if err != nil {
+		return err
+	}
 	if err := s.InstallLegacyAPIGroup(genericapiserver.DefaultLegacyAPIPrefix, group(core.GroupName, legacy)); err != nil {
 		return err
 	}
 	return s.InstallAPIGroups(
 		group("apps", apps),
+		group(discoveryv1.GroupName, map[string]rest.Storage{"endpointslices": slices}),
 		group("authorization.k8s.io", map[string]rest.Storage{
 			"selfsubjectaccessreviews": selfsubjectaccessreview.NewREST(allowed),
 			"selfsubjectrulesreviews":  selfsubjectrulesreview.NewREST(allowed),
@@ -100,6 +106,10 @@ func (b *backend) core() (map[string]rest.Storage, error) {
 	if err != nil {
 		return nil, err
 	}
+	ep, err := b.endpoints()
+	if err != nil {
+		return nil, err
+	}
 	pods, podStatus, err := b.pods()
 	if err != nil {
 		return nil, err
@@ -110,7 +120,7 @@ func (b *backend) core() (map[string]rest.Storage, error) {
 	}
 	in := inside{b, pods.Store}
 	return map[string]rest.Storage{
-		"events": ev, "configmaps": cm, "secrets": secret,
+		"events": ev, "configmaps": cm, "secrets": secret, "endpoints": ep,
 		"namespaces": ns, "namespaces/status": nsStatus, "namespaces/finalize": nsFinalize,
 		"resourcequotas": quota, "resourcequotas/status": quotaStatus,
 		"pods": pods, "pods/status": podStatus,

@@ -7,6 +7,7 @@ import (
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apiserver/pkg/registry/generic"
@@ -17,6 +18,7 @@ import (
 	"k8s.io/kubernetes/pkg/api/legacyscheme"
 	_ "k8s.io/kubernetes/pkg/apis/apps/install" // the types
 	_ "k8s.io/kubernetes/pkg/apis/core/install"
+	_ "k8s.io/kubernetes/pkg/apis/discovery/install"
 
 	"github.com/belay-dev/belay/state"
 )
@@ -26,15 +28,17 @@ var kept = map[schema.GroupResource]struct {
 	kind   state.Kind
 	global bool
 }{
-	{Resource: "configmaps"}:                           {kind: state.KindConfigMap},
-	{Resource: "events"}:                               {kind: state.KindEvent},
-	{Resource: "namespaces"}:                           {kind: state.KindNamespace, global: true},
-	{Resource: "pods"}:                                 {kind: state.KindPod},
-	{Resource: "resourcequotas"}:                       {kind: state.KindResourceQuota},
-	{Resource: "secrets"}:                              {kind: state.KindSecret},
-	{Resource: "services"}:                             {kind: state.KindService},
-	{Group: appsv1.GroupName, Resource: "deployments"}: {kind: state.KindDeployment},
-	{Group: appsv1.GroupName, Resource: "replicasets"}: {kind: state.KindReplicaSet},
+	{Resource: "configmaps"}:                                   {kind: state.KindConfigMap},
+	{Resource: "events"}:                                       {kind: state.KindEvent},
+	{Resource: "namespaces"}:                                   {kind: state.KindNamespace, global: true},
+	{Resource: "pods"}:                                         {kind: state.KindPod},
+	{Resource: "resourcequotas"}:                               {kind: state.KindResourceQuota},
+	{Resource: "secrets"}:                                      {kind: state.KindSecret},
+	{Resource: "services"}:                                     {kind: state.KindService},
+	{Resource: "endpoints"}:                                    {kind: state.KindEndpoints},
+	{Group: appsv1.GroupName, Resource: "deployments"}:         {kind: state.KindDeployment},
+	{Group: appsv1.GroupName, Resource: "replicasets"}:         {kind: state.KindReplicaSet},
+	{Group: discoveryv1.GroupName, Resource: "endpointslices"}: {kind: state.KindEndpointSlice},
 }
 
 // backend gives every registry its storage over the one store.

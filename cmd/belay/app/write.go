@@ -163,7 +163,8 @@ var resources = map[state.Kind]schema.GroupResource{
 	state.KindDeployment: {Group: "apps", Resource: "deployments"}, state.KindReplicaSet: {Group: "apps", Resource: "replicasets"},
 	state.KindService: {Resource: "services"}, state.KindConfigMap: {Resource: "configmaps"}, state.KindSecret: {Resource: "secrets"},
 	state.KindNamespace: {Resource: "namespaces"}, state.KindPod: {Resource: "pods"}, state.KindEvent: {Resource: "events"},
-	state.KindResourceQuota: {Resource: "resourcequotas"},
+	state.KindResourceQuota: {Resource: "resourcequotas"}, state.KindEndpoints: {Resource: "endpoints"},
+	state.KindEndpointSlice: {Group: "discovery.k8s.io", Resource: "endpointslices"},
 }
 
 func resourceOf(kind state.Kind) schema.GroupResource {
