@@ -259,6 +259,9 @@ func (p *planner) noRollout(s Subject, i int) {
 		p.fill(s, s.Rows[i])
 	}
 	r, _ := ledger.Become(s.Rows[i], ledger.Applied)
+	if len(p.filled) > 0 {
+		r.Fills = p.filled[0].ID
+	}
 	r.UID, r.EndedAt, r.Reason, r.Message = s.Live.Object.GetUID(), p.in.Now, "", ""
 	reason := ReasonTemplateRunning
 	if !engine.Same(s.Live.Object, engine.Change{Desired: s.Desired.Object(), KeepReplicas: s.Desired.KeepReplicas}) {

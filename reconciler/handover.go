@@ -1,7 +1,9 @@
 package reconciler
 
 import (
+	"cmp"
 	"maps"
+	"slices"
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
@@ -71,9 +73,28 @@ func ranBefore(rows []state.Row, i int) int {
 	return found
 }
 
+// letGo reports whether row j is what a person ran past Git until row i, of a commit, has its turn again: a release, or a
+// commit that was held off, does not roll back the older template that was held.
+func letGo(rows []state.Row, j, i int) bool {
+	return rows[i].Operation == "" && rows[j].Operation != "" && rows[j].Commit == "" && firstRan(rows, rows[j]) < firstRan(rows, rows[i])
+}
+
+// firstRan is the index of the row with which a row's template first ran, or was imported, here.
+func firstRan(rows []state.Row, of state.Row) int {
+	return slices.IndexFunc(rows, func(r state.Row) bool {
+		return cmp.Or(r.Bare, r.Template) == cmp.Or(of.Bare, of.Template) && (!r.StartedAt.IsZero() || r.Outcome == ledger.Imported)
+	})
+}
+
+// ranAfter reports whether row j was handed over after row i.
+func ranAfter(rows []state.Row, j, i int) bool {
+	a, b := rows[j].StartedAt, rows[i].StartedAt
+	return !a.IsZero() && (a.After(b) || a.Equal(b) && j > i)
+}
+
 // undone moves on the rows that handing row i over overtakes. Going back to a template that ran before rolls back
-// everything that ran after it; otherwise what is still open is superseded, but for the commits that a person's
-// operation leaves waiting.
+// everything that ran after it, but for what is let go; otherwise what is still open is superseded, but for the commits
+// that a person's operation leaves waiting.
 func undone(s Subject, i int, now time.Time) []state.Row {
 	back := ranBefore(s.Rows, i)
 	var out []state.Row
@@ -83,7 +104,7 @@ func undone(s Subject, i int, now time.Time) []state.Row {
 		switch {
 		case j == i:
 			continue
-		case started && back >= 0 && (r.StartedAt.After(s.Rows[back].StartedAt) || r.StartedAt.Equal(s.Rows[back].StartedAt) && j > back):
+		case back >= 0 && ranAfter(s.Rows, j, back) && !letGo(s.Rows, j, i):
 			to = ledger.RolledBack
 		case !r.Open || !started && (j > i || s.Rows[i].Operation != ""):
 			continue

@@ -180,6 +180,7 @@ func (l *Loop) ledgerWrites(a Action) []state.Write {
 			ws = append(ws, kept...)
 		}
 		ws = append(ws, state.PutRow(r))
+		ws = append(ws, l.joins(r)...)
 	}
 	if a.Managed != nil {
 		ws = append(ws, state.PutManaged(*a.Managed))
@@ -188,6 +189,22 @@ func (l *Loop) ledgerWrites(a Action) []state.Write {
 		ws = append(ws, state.RemoveManaged(a.Key))
 	}
 	return ws
+}
+
+// joins adds a row that a commit runs in from now on to the rows of the commit: its outcome is that row's.
+func (l *Loop) joins(r state.Row) []state.Write {
+	if before, ok := l.o.Store.Row(r.ID); r.Commit == "" || ok && before.Commit == r.Commit {
+		return nil
+	}
+	steps := l.o.Store.FindCommits(r.Source, r.Commit)
+	if len(steps) == 0 {
+		return nil
+	}
+	c := steps[len(steps)-1]
+	if at, known := slices.BinarySearch(c.Rows, r.ID); !known {
+		c.Rows = slices.Insert(c.Rows, at, r.ID)
+	}
+	return []state.Write{state.PutCommit(c)}
 }
 
 // done notes an executed action and returns the keys that may move because of it.

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/belay-dev/belay/reconciler/engine"
+	"github.com/belay-dev/belay/reconciler/ledger"
 	"github.com/belay-dev/belay/state"
 )
 
@@ -63,7 +64,7 @@ func (l *Loop) recallOnce(ctx context.Context, f *follower) error {
 		return err
 	}
 	left := f.Import - int(past.Count)
-	w := recaller{l: l, f: f, past: past, first: withTemplate(l.o.Store.RowsOf(f.Name, 1))}
+	w := recaller{l: l, f: f, past: past, first: withTemplate(ledger.Newest(l.o.Store.RowsOf(f.Name, 1)))}
 	steps, err := w.steps(ctx, left+1) // the one before the last tells what the last introduces
 	if err != nil {
 		return err

@@ -378,6 +378,9 @@ func (w *world) history(name string) string {
 		by[r.ID] = cmp.Or(r.Commit, r.Operation)
 	}
 	for _, r := range rows {
+		if r.Fills != "" {
+			continue // it is seen in the row that it fills
+		}
 		revision := "-"
 		if r.Revision > 0 {
 			revision = strconv.FormatInt(r.Revision, 10)

@@ -52,6 +52,9 @@ type Row struct {
 	SupersededBy string  `json:"supersededBy,omitempty"` // row ID
 	RolledBackBy string  `json:"rolledBackBy,omitempty"` // row ID
 	Suppressed   string  `json:"suppressed,omitempty"`   // why it was not rolled back by itself when it failed
+	// Fills is, of a commit that brought Git to what a rollback runs, the ID of the rollback's row: that one has the
+	// commit from then on, and both are one revision.
+	Fills string `json:"fills,omitempty"`
 
 	// Of what a person asked for past Git, or Belay by itself: which operation, through which door, who and why. Empty
 	// for a commit. A rollback's row is filled with the commit that brings Git to the same template.
@@ -78,7 +81,7 @@ type Commit struct {
 	Author      string    `json:"author,omitempty"`
 	CommittedAt time.Time `json:"committedAt,omitzero"`
 	Subject     string    `json:"subject,omitempty"`
-	Rows        []string  `json:"rows,omitempty"`    // IDs of the rows it made, sorted
+	Rows        []string  `json:"rows,omitempty"`    // IDs of the rows it made, and of those that it runs in since, sorted
 	Objects     int       `json:"objects,omitempty"` // how many objects other than Deployments it changed
 	Invalid     bool      `json:"invalid,omitempty"` // some of what it changed did not render
 	RecordedAt  time.Time `json:"recordedAt,omitzero"`

@@ -62,7 +62,7 @@ func (s *Store) OpenRows() []Row {
 	return rows
 }
 
-// RowsOf gives the rows that a step made, oldest first.
+// RowsOf gives the rows that a step made, and those that it runs in since, oldest first.
 func (s *Store) RowsOf(source string, step int64) []Row {
 	s.mu.RLock()
 	defer s.mu.RUnlock()

@@ -61,12 +61,32 @@ func Become(r state.Row, to state.Outcome) (state.Row, bool) {
 	return r, true
 }
 
-// CommitOutcome is the outcome of a whole commit: the worst open one of its rows, else the worst final one. A
-// commit that did not render is Invalid at the least; one without rows is Applied when it changed other objects,
-// and Unchanged otherwise.
+// Newest leaves the row of each Deployment that says how a commit fares there: the newest of its rows, as a commit that
+// was held off, or whose Deployment was deleted, may run again. A row that fills another one says nothing itself.
+func Newest(rows []state.Row) []state.Row {
+	type name struct{ namespace, name string }
+	at := map[name]int{}
+	var out []state.Row
+	for _, r := range rows {
+		n := name{r.Namespace, r.Name}
+		i, known := at[n]
+		switch {
+		case !known:
+			at[n] = len(out)
+			out = append(out, r)
+		case out[i].Fills != "" || r.Fills == "" && r.Number > out[i].Number:
+			out[i] = r
+		}
+	}
+	return out
+}
+
+// CommitOutcome is the outcome of a whole commit: the worst open one of its Deployments, else the worst final one; each
+// has the outcome of its Newest row. A commit that did not render is Invalid at the least; one without rows is Applied
+// when it changed other objects, and Unchanged otherwise.
 func CommitOutcome(c state.Commit, rows []state.Row) state.Outcome {
 	seen := map[state.Outcome]bool{}
-	for _, r := range rows {
+	for _, r := range Newest(rows) {
 		seen[r.Outcome] = true
 	}
 	for _, wantOpen := range []bool{true, false} {

@@ -1,6 +1,7 @@
 package ledger
 
 import (
+	"strconv"
 	"testing"
 
 	"github.com/belay-dev/belay/state"
@@ -44,8 +45,8 @@ func TestCommitOutcome(t *testing.T) {
 	t.Parallel()
 	rows := func(outcomes ...state.Outcome) []state.Row {
 		var rs []state.Row
-		for _, o := range outcomes {
-			rs = append(rs, state.Row{Outcome: o, Open: IsOpen(o)})
+		for i, o := range outcomes {
+			rs = append(rs, state.Row{Name: strconv.Itoa(i), Outcome: o, Open: IsOpen(o)})
 		}
 		return rs
 	}
@@ -64,6 +65,10 @@ func TestCommitOutcome(t *testing.T) {
 		{"invalid beside open", state.Commit{Invalid: true}, rows(Progressing), Progressing},
 		{"failed is worse than invalid", state.Commit{Invalid: true}, rows(Failed), Failed},
 		{"invalid alone", state.Commit{Invalid: true}, nil, Invalid},
+		{"run again", state.Commit{}, []state.Row{{Number: 1, Outcome: RolledBack}, {Number: 2, Outcome: Complete}}, Complete},
+		{"run again, listed first", state.Commit{}, []state.Row{{Number: 2, Outcome: Failed}, {Number: 1, Outcome: Complete}}, Failed},
+		{"runs in a rollback's row", state.Commit{}, []state.Row{{Number: 1, Outcome: Progressing, Open: true}, {Number: 2, Outcome: Applied, Fills: "1"}}, Progressing},
+		{"filled another row, listed first", state.Commit{}, []state.Row{{Number: 2, Outcome: Applied, Fills: "1"}, {Number: 1, Outcome: Complete}}, Complete},
 	} {
 		if got := CommitOutcome(tc.commit, tc.rows); got != tc.want {
 			t.Errorf("%s: %s, want %s", tc.name, got, tc.want)

@@ -1,6 +1,7 @@
 package app
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net/http"
@@ -120,20 +121,29 @@ func present(rows []state.Row, uid types.UID) []state.Row {
 }
 
 // historyOf turns rows, oldest first, into what people see. A revision whose template got a higher number since
-// says so in Now.
+// says so in Now. A commit that fills another row is seen there.
 func historyOf(rows []state.Row) []control.Row {
 	type incarnation struct {
 		uid      types.UID
 		template string
 	}
 	newest := map[incarnation]int64{}
+	fills := map[string]string{}
 	for _, r := range rows {
+		if r.Fills != "" {
+			fills[r.ID] = r.Fills
+		}
 		k := incarnation{r.UID, r.Template}
 		newest[k] = max(newest[k], r.Revision)
 	}
 	out := make([]control.Row, 0, len(rows))
 	for _, r := range rows {
+		if r.Fills != "" {
+			continue
+		}
 		row := rowOf(r)
+		row.SupersededBy = cmp.Or(fills[row.SupersededBy], row.SupersededBy)
+		row.RolledBackBy = cmp.Or(fills[row.RolledBackBy], row.RolledBackBy)
 		if n := newest[incarnation{r.UID, r.Template}]; r.Revision > 0 && n > r.Revision {
 			row.Now = n
 		}

@@ -96,12 +96,15 @@ func (o *operator) Sync(ctx context.Context, r control.SyncRequest, moved func(c
 	return out, nil
 }
 
-// begun lists the rows that a sync's end depends on: those of each source's newest commit, and whatever is open.
+// begun lists the rows that a sync's end depends on: those that say how each source's newest commit fares, and whatever
+// is open.
 func (o *operator) begun(sources []string) []string {
 	var ids []string
 	for _, name := range sources {
 		if c, ok := o.newest(name); ok {
-			ids = append(ids, c.Rows...)
+			for _, r := range ledger.Newest(o.rows(c.Rows)) {
+				ids = append(ids, r.ID)
+			}
 		}
 	}
 	for _, r := range o.store.OpenRows() {
