@@ -1,10 +1,6 @@
 package kubectl
 
 import (
-	"context"
-	"fmt"
-	"io"
-	"net/http"
 	"net/http/httptest"
 	"os"
 	"os/exec"
@@ -12,7 +8,6 @@ import (
 	"runtime"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/google/go-containerregistry/pkg/name"
 	"github.com/google/go-containerregistry/pkg/registry"
@@ -56,7 +51,6 @@ func TestDocker(t *testing.T) {
 			}
 			return nil
 		}
-		p.Cmds["fetch"] = fetch
 	})
 }
 
@@ -90,40 +84,4 @@ func publish(t *testing.T) (repository string) {
 		}
 	}
 	return repository
-}
-
-// fetch URL waits until an address answers, and prints what it says.
-func fetch(ts *testscript.TestScript, _ bool, args []string) {
-	tick := time.NewTicker(50 * time.Millisecond)
-	defer tick.Stop()
-	for end := time.Now().Add(patience); ; <-tick.C {
-		text, err := ask(args[0])
-		if err == nil {
-			_, err = io.WriteString(ts.Stdout(), text)
-			ts.Check(err)
-			return
-		}
-		if time.Now().After(end) {
-			ts.Fatalf("%s does not answer: %v", args[0], err)
-		}
-	}
-}
-
-func ask(url string) (string, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
-	defer cancel()
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
-	if err != nil {
-		return "", err
-	}
-	answer, err := http.DefaultClient.Do(request)
-	if err != nil {
-		return "", err
-	}
-	defer answer.Body.Close()
-	data, err := io.ReadAll(answer.Body)
-	if err == nil && answer.StatusCode != http.StatusOK {
-		err = fmt.Errorf("status %s", answer.Status)
-	}
-	return string(data), err
 }

@@ -86,7 +86,7 @@ func TestInstalled(t *testing.T) {
 }
 
 // patience is how long a script waits for something that must happen.
-const patience = 30 * time.Second
+const patience = 3 * time.Minute
 
 // run runs every script with a kubectl, $KUBECTL. Besides testscript's own commands they have:
 //

@@ -2,9 +2,12 @@ package conformance
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"runtime/debug"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"k8s.io/apimachinery/pkg/types"
 
@@ -33,10 +36,31 @@ func Run(t *testing.T, world func(t *testing.T) World) {
 		"Logs": logs, "Exec": exec, "Attach": attach, "Dial": dial, "Images": images, "Adoption": adoption, "Watch": watch,
 	} {
 		t.Run(name, func(t *testing.T) {
+			ctx, done := bounded(t)
+			defer done()
 			w := world(t)
-			b := &bench{T: t, World: w, Runtime: w.Open(t)}
-			test(b)
+			test(&bench{T: t, World: w, Runtime: w.Open(t), ctx: ctx})
 		})
+	}
+}
+
+// How long a test may take, on a slow machine under load, and what a driver that does not see the end of that is left for
+// before the process ends and says where it stands.
+const (
+	limit  = 4 * time.Minute
+	beyond = time.Minute
+)
+
+// bounded ends what a test does when it hangs.
+func bounded(t *testing.T) (context.Context, func()) {
+	ctx, cancel := context.WithTimeoutCause(t.Context(), limit, errors.New("the test hangs"))
+	watchdog := time.AfterFunc(limit+beyond, func() {
+		debug.SetTraceback("all")
+		panic(t.Name() + " hangs, although its context has ended")
+	})
+	return ctx, func() {
+		watchdog.Stop()
+		cancel()
 	}
 }
 
@@ -45,6 +69,22 @@ type bench struct {
 	*testing.T
 	World
 	node.Runtime
+	ctx context.Context
+}
+
+// Context ends with the test, and when that hangs.
+func (b *bench) Context() context.Context { return b.ctx }
+
+// ended waits for what a call that goes on beside the test returns.
+func (b *bench) ended(what string, result <-chan error) error {
+	b.Helper()
+	select {
+	case err := <-result:
+		return err
+	case <-b.Context().Done():
+		b.Fatalf("%s goes on: %v", what, context.Cause(b.Context()))
+		return nil
+	}
 }
 
 var pods atomic.Int64
@@ -63,7 +103,9 @@ func (b *bench) pod() node.Sandbox {
 		b.Fatal(err)
 	}
 	b.Cleanup(func() {
-		if err := b.RemovePod(context.WithoutCancel(b.Context()), p.UID); err != nil {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(b.Context()), limit)
+		defer cancel()
+		if err := b.RemovePod(ctx, p.UID); err != nil {
 			b.Error(err)
 		}
 	})
@@ -110,7 +152,7 @@ func (b *bench) await(uid types.UID, wanted func(node.PodState) bool) node.PodSt
 	}()
 	defer func() {
 		cancel()
-		<-ended
+		<-ended // it ends with its context
 	}()
 	for {
 		state, _, err := b.Pod(b.Context(), uid)
@@ -127,7 +169,7 @@ func (b *bench) await(uid types.UID, wanted func(node.PodState) bool) node.PodSt
 			ended <- err
 			b.Fatalf("watch: %v", err)
 		case <-b.Context().Done():
-			b.Fatalf("pod is still %+v", state)
+			b.Fatalf("pod is still %+v: %v", state, context.Cause(b.Context()))
 		}
 	}
 }

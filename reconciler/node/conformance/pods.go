@@ -215,7 +215,7 @@ func adoption(b *bench) {
 		b.Fatal(err)
 	}
 
-	later := &bench{T: b.T, World: b.World, Runtime: b.Open(b.T)}
+	later := &bench{T: b.T, World: b.World, Runtime: b.Open(b.T), ctx: b.ctx}
 	all, err := later.List(b.Context())
 	if err != nil {
 		b.Fatal(err)
@@ -272,7 +272,7 @@ func watch(b *bench) {
 	}
 	// When the watch begins is not known: tried until it tells.
 	c := b.container(p, "exit", "0")
-	for begun := false; !begun; c.Attempt++ {
+	for begun := false; !begun && b.Context().Err() == nil; c.Attempt++ {
 		b.start(c)
 		select {
 		case <-hints:
@@ -284,7 +284,7 @@ func watch(b *bench) {
 	told("start")
 	b.over(p.UID, id)
 	cancel()
-	if err := <-ended; !errors.Is(err, context.Canceled) {
+	if err := b.ended("a watch whose context has ended", ended); !errors.Is(err, context.Canceled) {
 		b.Errorf("watch ended with %v", err)
 	}
 }

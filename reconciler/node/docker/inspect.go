@@ -208,6 +208,10 @@ func stateOf(i container.InspectResponse) node.ContainerState {
 		c.Phase, c.Finished = node.PhaseCreated, time.Time{}
 	default:
 		c.Exit, c.OOM, c.Message = int32(s.ExitCode), s.OOMKilled, s.Error
+		// The engine notes a start when it comes to it, and an end as it was: of a short run that is before.
+		if c.Finished.Before(c.Started) {
+			c.Started = c.Finished
+		}
 	}
 	return c
 }

@@ -67,11 +67,14 @@ func (r *Runtime) Exec(ctx context.Context, id string, command []string, o remot
 	if err != nil {
 		return 0, err
 	}
-	attached, err := r.c.ExecAttach(ctx, made.ID, client.ExecAttachOptions{TTY: o.Tty})
+	streams, err := hijack(ctx, func() (client.HijackedResponse, error) {
+		attached, err := r.c.ExecAttach(ctx, made.ID, client.ExecAttachOptions{TTY: o.Tty})
+		return attached.HijackedResponse, err
+	})
 	if err != nil {
 		return 0, err
 	}
-	err = pump(ctx, attached.HijackedResponse, o, o.Tty, func(ctx context.Context, size remotecommand.TerminalSize) error {
+	err = pump(ctx, streams, o, o.Tty, func(ctx context.Context, size remotecommand.TerminalSize) error {
 		_, err := r.c.ExecResize(ctx, made.ID, client.ExecResizeOptions{Height: uint(size.Height), Width: uint(size.Width)})
 		return err
 	})
@@ -79,6 +82,33 @@ func (r *Runtime) Exec(ctx context.Context, id string, command []string, o remot
 		return 0, err
 	}
 	return r.exit(ctx, made.ID)
+}
+
+// hijack opens streams. The client library waits for the engine's answer for as long as that takes; one that comes after
+// the end of ctx is closed at once.
+func hijack(ctx context.Context, open func() (client.HijackedResponse, error)) (client.HijackedResponse, error) {
+	type answer struct {
+		streams client.HijackedResponse
+		err     error
+	}
+	answers := make(chan answer)
+	go func() { // ends with the engine's answer, or the engine
+		a := answer{}
+		a.streams, a.err = open()
+		select {
+		case answers <- a:
+		case <-ctx.Done():
+			if a.err == nil {
+				a.streams.Close()
+			}
+		}
+	}()
+	select {
+	case a := <-answers:
+		return a.streams, a.err
+	case <-ctx.Done():
+		return client.HijackedResponse{}, ctx.Err()
+	}
 }
 
 // exit is the status of a command whose streams have ended. The engine notes it a moment later.
@@ -105,8 +135,11 @@ func (r *Runtime) Attach(ctx context.Context, id string, o remotecommand.StreamO
 	if err != nil {
 		return err
 	}
-	attached, err := r.c.ContainerAttach(ctx, id, client.ContainerAttachOptions{
-		Stream: true, Stdin: o.Stdin != nil, Stdout: true, Stderr: true,
+	streams, err := hijack(ctx, func() (client.HijackedResponse, error) {
+		attached, err := r.c.ContainerAttach(ctx, id, client.ContainerAttachOptions{
+			Stream: true, Stdin: o.Stdin != nil, Stdout: true, Stderr: true,
+		})
+		return attached.HijackedResponse, err
 	})
 	if err != nil {
 		return err
@@ -117,7 +150,7 @@ func (r *Runtime) Attach(ctx context.Context, id string, o remotecommand.StreamO
 		defer over()
 		r.awaitEnd(alive, id)
 	})
-	err = pump(alive, attached.HijackedResponse, o, found.Container.Config.Tty, func(ctx context.Context, size remotecommand.TerminalSize) error {
+	err = pump(alive, streams, o, found.Container.Config.Tty, func(ctx context.Context, size remotecommand.TerminalSize) error {
 		_, err := r.c.ContainerResize(ctx, id, client.ContainerResizeOptions{Height: uint(size.Height), Width: uint(size.Width)})
 		return err
 	})
