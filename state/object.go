@@ -110,7 +110,7 @@ var kinds = []*kindInfo{
 			return differ(&b.Spec, &a.Spec) || !equality.Semantic.DeepEqual(b.Annotations, a.Annotations)
 		},
 	},
-	{kind: KindEndpoints, resource: "endpoints", fresh: fresh[corev1.Endpoints], shallow: shallow[corev1.Endpoints]}, //nolint:staticcheck // deprecated, and read by older kubectl
+	{kind: KindEndpoints, resource: "endpoints", fresh: fresh[corev1.Endpoints], shallow: shallow[corev1.Endpoints]},
 	{
 		kind: KindEndpointSlice, group: discoveryv1.GroupName, resource: "endpointslices",
 		fresh: fresh[discoveryv1.EndpointSlice], shallow: shallow[discoveryv1.EndpointSlice],
@@ -211,7 +211,7 @@ func infoOf(o any) *kindInfo {
 		kind = KindSecret
 	case *corev1.ResourceQuota:
 		kind = KindResourceQuota
-	case *corev1.Endpoints: //nolint:staticcheck // deprecated, and read by older kubectl
+	case *corev1.Endpoints:
 		kind = KindEndpoints
 	case *discoveryv1.EndpointSlice:
 		kind = KindEndpointSlice

@@ -51,7 +51,7 @@ func checkEndpoints(t *testing.T, s *served) {
 	}
 
 	endpoints := client.CoreV1().Endpoints("default")
-	all := &corev1.Endpoints{ObjectMeta: metav1.ObjectMeta{Name: "db"}, Subsets: []corev1.EndpointSubset{{ //nolint:staticcheck // served all the same
+	all := &corev1.Endpoints{ObjectMeta: metav1.ObjectMeta{Name: "db"}, Subsets: []corev1.EndpointSubset{{
 		Addresses: []corev1.EndpointAddress{{IP: "192.0.2.7"}}, Ports: []corev1.EndpointPort{{Port: 80}}}}}
 	if _, err := endpoints.Create(ctx, all, metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)

@@ -148,6 +148,7 @@ func (a *App) controllers(store *state.Store, pods node.PodRunner, proxy *servic
 		services = append(services, a.serviceController(store, proxy))
 	}
 	return append(services,
+		service.NewPublisher(store, a.log, a.now),
 		rollout.New(store, recorder("deployment-controller"), a.log, a.now),
 		replicaset.New(store, recorder("replicaset-controller"), a.log, a.now),
 		garbage.New(store, a.log, a.now),
