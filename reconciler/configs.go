@@ -10,6 +10,7 @@ import (
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/belay-dev/belay/reconciler/engine"
 	"github.com/belay-dev/belay/state"
@@ -121,6 +122,76 @@ func (l *Loop) liveConfig(k engine.Key) (state.Object, bool) {
 		return d.Object(), true
 	}
 	return nil, git
+}
+
+// holdsNaming lists the holds whose pods use a ConfigMap or Secret.
+func (l *Loop) holdsNaming(k engine.Key) []state.Hold {
+	return slices.DeleteFunc(l.o.Store.Holds(), func(h state.Hold) bool {
+		t := l.template(h.Template)
+		return h.Namespace != k.Namespace || t == nil || !Names(&t.Spec, k.Kind, k.Name)
+	})
+}
+
+// setsNaming lists the kept ReplicaSets whose pods use a ConfigMap or Secret.
+func (l *Loop) setsNaming(k engine.Key) []*appsv1.ReplicaSet {
+	return slices.DeleteFunc(state.List[*appsv1.ReplicaSet](l.o.Store, k.Namespace), func(rs *appsv1.ReplicaSet) bool {
+		return !Names(&rs.Spec.Template.Spec, k.Kind, k.Name)
+	})
+}
+
+// isConfig reports whether a key is of what pods take their configuration from.
+func isConfig(k engine.Key) bool { return k.Kind == state.KindConfigMap || k.Kind == state.KindSecret }
+
+// named reports whether the pods of a kept ReplicaSet, or of what is held, use a ConfigMap or Secret.
+func (l *Loop) named(k engine.Key) bool {
+	return isConfig(k) && (len(l.setsNaming(k)) > 0 || len(l.holdsNaming(k)) > 0)
+}
+
+// kept is a ConfigMap or Secret as it was when a template that names it was handed over: one that is held, or else the
+// newest of those that are kept. It is nil when there is none.
+func (l *Loop) kept(k engine.Key) (o state.Object, forHold bool) {
+	if !isConfig(k) {
+		return nil, false
+	}
+	for _, h := range l.holdsNaming(k) {
+		for _, id := range []string{h.ID, h.Row} {
+			if r, ok := l.o.Store.Row(id); ok && o == nil {
+				o = l.configOf(r, k)
+			}
+		}
+	}
+	if o != nil {
+		return o, true
+	}
+	var newest state.Row
+	for _, rs := range l.setsNaming(k) {
+		owner := metav1.GetControllerOf(rs)
+		if owner == nil {
+			continue
+		}
+		for _, r := range l.o.Store.Rows(k.Namespace, owner.Name) {
+			if r.ReplicaSet != rs.Name || r.UID != owner.UID || r.StartedAt.Before(newest.StartedAt) {
+				continue
+			}
+			if c := l.configOf(r, k); c != nil {
+				o, newest = c, r
+			}
+		}
+	}
+	return o, false
+}
+
+// configOf is what a row's template saw under a key; nil when the ledger does not have it.
+func (l *Loop) configOf(r state.Row, k engine.Key) state.Object {
+	for _, ref := range r.Configs {
+		if ref.Kind != k.Kind || ref.Name != k.Name {
+			continue
+		}
+		if c, ok := l.o.Store.Config(ref.Hash); ok {
+			return ConfigObject(k.Namespace, ref, c)
+		}
+	}
+	return nil
 }
 
 // nameConfigs adds what the templates of Deployments name, at the step that the sources' desired objects stand at.

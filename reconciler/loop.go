@@ -280,8 +280,12 @@ func (l *Loop) Suspend(ctx context.Context, source string, suspended bool) error
 	if doErr := l.do(ctx, func(ctx context.Context) { err = l.suspend(ctx, f, suspended) }); doErr != nil {
 		return doErr
 	}
-	if err == nil && !suspended {
-		err = l.look(ctx, f, SyncOptions{})
+	if err != nil || suspended {
+		return err
+	}
+	err = l.look(ctx, f, SyncOptions{})
+	if doErr := l.do(ctx, func(ctx context.Context) { l.pass(ctx, l.allKeys(f)) }); doErr != nil { // what moved meanwhile
+		return doErr
 	}
 	return err
 }

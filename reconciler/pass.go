@@ -89,6 +89,9 @@ func (l *Loop) input(keys []engine.Key) Input {
 				in.CommitOpen[m.RemovedBy] = l.commitOpen(m.Source, m.RemovedBy)
 				in.Named[k] = l.named(k)
 			}
+			if s.Live.Object == nil {
+				s.Kept, s.ForHold = l.kept(k)
+			}
 		}
 		if k.Kind == state.KindDeployment {
 			s.Rolling = l.work.rolling[k] != ""
@@ -110,19 +113,6 @@ func (l *Loop) commitOpen(source, hash string) bool {
 	return slices.ContainsFunc(c.Rows, func(id string) bool {
 		r, ok := l.o.Store.Row(id)
 		return ok && r.Template != "" && (r.Open || r.Outcome == ledger.Failed)
-	})
-}
-
-// named reports whether the pods of a kept ReplicaSet, or of what is held, use a ConfigMap or Secret.
-func (l *Loop) named(k engine.Key) bool {
-	if k.Kind != state.KindConfigMap && k.Kind != state.KindSecret {
-		return false
-	}
-	return slices.ContainsFunc(state.List[*appsv1.ReplicaSet](l.o.Store, k.Namespace), func(rs *appsv1.ReplicaSet) bool {
-		return Names(&rs.Spec.Template.Spec, k.Kind, k.Name)
-	}) || slices.ContainsFunc(l.o.Store.Holds(), func(h state.Hold) bool {
-		t := l.template(h.Template)
-		return h.Namespace == k.Namespace && t != nil && Names(&t.Spec, k.Kind, k.Name)
 	})
 }
 

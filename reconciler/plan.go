@@ -47,6 +47,11 @@ type Subject struct {
 	Marks     []state.Mark            // what rollbacks left as bad
 	Overrides []state.Override        // what a person set past Git
 	Departed  *state.Departed         // what it was when it was removed, for a hold of what does not run
+
+	// Kept is, of a ConfigMap or Secret that is missing, what it was when the template that names it was handed over; nil:
+	// no template that is held or kept names it, or nobody knows what it was. ForHold says that one that is held does.
+	Kept    state.Object
+	ForHold bool
 }
 
 // SourceFacts is what a plan must know of a source beyond single objects.
@@ -267,6 +272,9 @@ func (p *planner) object(s Subject) {
 	m := managed(s)
 	switch {
 	case !engine.Same(s.Live.Object, c):
+		if facts.Suspended && p.recreate(s, facts) {
+			return
+		}
 		if facts.Suspended {
 			p.hold(Withheld{Key: s.Key, Reason: ReasonSuspended})
 			return
@@ -285,9 +293,25 @@ func (p *planner) object(s Subject) {
 	}
 }
 
+// recreate brings back a missing ConfigMap or Secret that a template names which is held, also in a suspended source, or
+// kept. It reports whether it does.
+func (p *planner) recreate(s Subject, facts SourceFacts) bool {
+	if s.Kept == nil || facts.Suspended && !s.ForHold {
+		return false
+	}
+	p.act(Action{Kind: ActionApply, Reason: ReasonMissing, Key: s.Key, Change: engine.Change{Key: s.Key, Desired: s.Kept}})
+	return true
+}
+
 // removal plans an object whose manifest is gone.
 func (p *planner) removal(s Subject) {
 	open := target(s.Rows)
+	if s.Managed != nil && s.Kept != nil {
+		if !p.recreate(s, p.in.Sources[s.Managed.Source]) {
+			p.hold(Withheld{Key: s.Key, Reason: ReasonSuspended})
+		}
+		return
+	}
 	if s.Live.Object == nil || s.Managed == nil {
 		p.act(Action{Kind: ActionRecord, Reason: ReasonRemoved, Key: s.Key, Rows: finished(s.Rows, open, p.in.Now), Forget: true})
 		return

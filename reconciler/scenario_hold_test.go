@@ -81,6 +81,12 @@ func (w *world) goBack(verb, rest string) string {
 			return "no such ConfigMap\n"
 		}
 		return fmt.Sprintf("%s %v\n", c.Name, c.Data)
+	case "secret": // NAME: what is in it
+		c, ok := state.Get[*corev1.Secret](w.store, "default", name)
+		if !ok {
+			return "no such Secret\n"
+		}
+		return fmt.Sprintf("%s %s\n", c.Name, c.Data)
 	case "held": // NAME: its condition
 		return w.condition(name)
 	default:
