@@ -100,17 +100,22 @@ func (out *Recalled) row(in PastInput, first state.Row, by Introduced) {
 	if by.Desired == nil || by.Nth == 0 {
 		return
 	}
-	st, m := by.Step, by.Desired.Manifest
+	m := by.Desired.Manifest
 	d := m.Object.(*appsv1.Deployment)
-	out.Rows = append(out.Rows, state.Row{
-		ID:        ledger.ID(in.Source, "past", strconv.FormatInt(by.Nth, 10), st.Hash, first.Namespace, first.Name),
+	out.Rows = append(out.Rows, pastRow(state.Row{
 		Namespace: first.Namespace, Name: first.Name, UID: first.UID, Source: in.Source, App: m.App, Root: m.Root,
-		Commit: st.Hash, Author: st.Author, CommittedAt: st.CommittedAt, Subject: st.Subject, ChangeCause: st.Cause,
-		Template: by.Desired.Template, Bare: bareOf(by.Desired), Images: Images(d), Configs: by.Configs.Refs,
-		Outcome: ledger.Imported, Past: by.Nth, RecordedAt: in.Now,
-	})
+		Template: by.Desired.Template, Bare: bareOf(by.Desired), Images: Images(d), Configs: by.Configs.Refs, RecordedAt: in.Now,
+	}, by.Step, by.Nth))
 	out.Templates = append(out.Templates, state.Template{Hash: by.Desired.Template, Template: *d.Spec.Template.DeepCopy()})
 	out.Configs = append(out.Configs, by.Configs)
+}
+
+// pastRow makes a row that of the nth commit before the first sync. Its ID follows from source, commit and Deployment.
+func pastRow(r state.Row, st Step, nth int64) state.Row {
+	r.ID = ledger.ID(r.Source, "past", strconv.FormatInt(nth, 10), st.Hash, r.Namespace, r.Name)
+	r.Commit, r.Author, r.CommittedAt, r.Subject, r.ChangeCause = st.Hash, st.Author, st.CommittedAt, st.Subject, st.Cause
+	r.Outcome, r.Past = ledger.Imported, nth
+	return r
 }
 
 // writes are the ledger writes of what was recalled and is not there yet.

@@ -21,6 +21,11 @@ const (
 	ReasonHoldChanged     Reason = "HoldChanged"     // a hold, a mark or an override ended or began
 )
 
+// How a commit before the first sync is known to have brought what runs.
+const (
+	ReasonSameFiles Reason = "SameFiles" // what the Deployment is rendered from is the same since; nothing older was rendered
+)
+
 // Why something wanted is not done.
 const (
 	ReasonWindow            Reason = "Window"            // changes may not begin at this time

@@ -53,8 +53,9 @@ func (l *Loop) recall(ctx context.Context, f *follower) {
 	}
 }
 
-// recallOnce walks back from where the walk before stopped, along first parents, and records commit by commit. It goes
-// on there after a crash: what was recorded already is not recorded again.
+// recallOnce walks back from where the walk before stopped, along first parents, and records what it finds: the commits
+// to import, by rendering them, and those that introduced the rest of what runs, by hashes. It goes on there after a
+// crash: what was recorded already is not recorded again.
 func (l *Loop) recallOnce(ctx context.Context, f *follower) error {
 	if err := l.firstRolledOut(ctx, f.Name); err != nil {
 		return err
@@ -63,9 +64,22 @@ func (l *Loop) recallOnce(ctx context.Context, f *follower) error {
 	if err := l.do(ctx, func(context.Context) { past = f.cursor.Past }); err != nil || past == nil {
 		return err
 	}
-	left := f.Import - int(past.Count)
 	w := recaller{l: l, f: f, past: past, first: withTemplate(ledger.Newest(l.o.Store.RowsOf(f.Name, 1)))}
-	steps, err := w.steps(ctx, left+1) // the one before the last tells what the last introduces
+	if past.Rendered == "" {
+		if err := w.imports(ctx); err != nil {
+			return err
+		}
+	}
+	if w.past == nil {
+		return nil
+	}
+	return w.trace(ctx)
+}
+
+// imports renders the commits to import. What is left to be done then is w.past.
+func (w *recaller) imports(ctx context.Context) error {
+	past, left := w.past, w.f.Import-int(w.past.Count)
+	steps, err := w.steps(ctx, past.Commit, left+1) // the one before the last tells what the last introduces
 	if err != nil {
 		return err
 	}
@@ -79,11 +93,15 @@ func (l *Loop) recallOnce(ctx context.Context, f *follower) error {
 		}
 		rows += n
 	}
-	if err := w.record(ctx, nil, nil); err != nil {
+	w.past = nil
+	if last := len(steps) - 1; last > left {
+		w.past = &state.Past{Commit: steps[last].Hash, Count: past.Count + int64(last), Rendered: steps[last].Hash}
+	}
+	if err := w.record(ctx, nil, w.past); err != nil {
 		return err
 	}
 	if rows > 0 {
-		l.o.Log.Info().Str("source", f.Name).Int("rows", rows).Msg("imported older commits")
+		w.l.o.Log.Info().Str("source", w.f.Name).Int("rows", rows).Msg("imported older commits")
 	}
 	return nil
 }
@@ -117,15 +135,15 @@ type recaller struct {
 	holes bool // a commit did not render: the next walk begins no later than before it
 }
 
-// steps lists the commit where the walk begins and at most n before it.
-func (w *recaller) steps(ctx context.Context, n int) ([]Step, error) {
+// steps lists a commit and at most n before it.
+func (w *recaller) steps(ctx context.Context, commit string, n int) ([]Step, error) {
 	if err := w.f.alone(ctx); err != nil {
 		return nil, err
 	}
 	defer w.f.release()
-	steps, err := w.f.Repository.Before(ctx, w.past.Commit, max(n, 0))
+	steps, err := w.f.Repository.Before(ctx, commit, max(n, 0))
 	if err != nil {
-		return nil, fmt.Errorf("list the commits before %s: %w", short(w.past.Commit), err)
+		return nil, fmt.Errorf("list the commits before %s: %w", short(commit), err)
 	}
 	return steps, nil
 }

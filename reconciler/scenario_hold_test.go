@@ -48,6 +48,8 @@ func (w *world) goBack(verb, rest string) string {
 	var out string
 	ctx := w.t.Context()
 	switch verb {
+	case "repeat": // PREFIX N COMMIT: N more commits with the files of one that was pushed
+		return w.repeat(rest)
 	case "rollback", "preview": // NAME [to=REVISION] [commit=HASH] [expect=REVISION] [by=WHO] [role=rollback] [WHY...]
 		r := rollback.Request{
 			Namespace: "default", Name: name, ToRevision: number("to"), ToCommit: named["commit"], Expect: number("expect"), By: by, Why: why,

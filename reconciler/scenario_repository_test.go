@@ -66,6 +66,21 @@ func (r *fakeRepository) Tree(commit string) (manifests.Tree, error) {
 	return t, nil
 }
 
+// repeat pushes commits that change no file.
+func (w *world) repeat(rest string) string {
+	var prefix, commit string
+	var n int
+	if _, err := fmt.Sscanf(rest, "%s %d %s", &prefix, &n, &commit); err != nil {
+		w.t.Fatal(err)
+	}
+	for i := range n {
+		hash := fmt.Sprintf("%s%d", prefix, i)
+		w.repo.trees[hash] = w.repo.trees[commit]
+		w.push(hash + " again")
+	}
+	return ""
+}
+
 // never is a trigger that stays silent: scenarios look when they say so.
 type never struct{}
 

@@ -103,6 +103,8 @@ type Cursor struct {
 type Past struct {
 	Commit string `json:"commit"` // the oldest that was looked at
 	Count  int64  `json:"count"`  // how many were
+	// Rendered is the oldest that was rendered, once those before it are compared by hashes alone; empty: it is Commit.
+	Rendered string `json:"rendered,omitempty"`
 }
 
 // Template is a pod template that ran, or waits to run, stored once under its digest.
