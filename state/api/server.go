@@ -16,6 +16,7 @@ import (
 	"github.com/rs/zerolog"
 	"k8s.io/apimachinery/pkg/util/sets"
 	apiversion "k8s.io/apimachinery/pkg/version"
+	"k8s.io/apiserver/pkg/admission"
 	"k8s.io/apiserver/pkg/endpoints/openapi"
 	"k8s.io/apiserver/pkg/endpoints/request"
 	genericapiserver "k8s.io/apiserver/pkg/server"
@@ -210,7 +211,7 @@ func configure(o Options, tokens func() []token, b *backend) (*genericapiserver.
 
 	config.Authentication.Authenticator = newWho(tokens)
 	config.Authorization.Authorizer = accessOf(o)
-	config.AdmissionControl = rehearsal{b}
+	config.AdmissionControl = admission.NewChainHandler(rehearsal{b}, protection{b})
 	config.AuditBackend = auditLog{o.Log}
 	config.AuditPolicyRuleEvaluator = auditPolicy{}
 	config.LongRunningFunc = longRunning(o.Paths)

@@ -151,7 +151,7 @@ func (a *App) controllers(store *state.Store, pods node.PodRunner, proxy *servic
 		service.NewPublisher(store, a.log, a.now),
 		rollout.New(store, recorder("deployment-controller"), a.log, a.now),
 		replicaset.New(store, recorder("replicaset-controller"), a.log, a.now),
-		garbage.New(store, a.log, a.now),
+		garbage.New(store, a.log, a.now), garbage.NewNamespaces(store, a.log, a.now),
 		node.New(store, pods, a.log, a.now),
 	)
 }
