@@ -4,7 +4,10 @@ import (
 	"context"
 	"fmt"
 	"sort"
+	"strings"
 	"sync"
+
+	"github.com/belay-dev/belay/manifests/schema"
 )
 
 // Blobs keeps rendered results between runs of the program. What Put stored,
@@ -42,13 +45,33 @@ type Options struct {
 	// the Sync goes on. An object that is missing from it may still turn up in
 	// another root: only the Update that Sync returns tells what is gone.
 	Publish func(RootResult)
+	// Survey finds what whoever runs the objects cannot honour.
+	Survey Survey
+}
+
+// Survey finds what of an object whoever runs it cannot honour: problems
+// Unsupported at their places, while the object is applied. The zero value
+// finds nothing.
+type Survey struct {
+	// By names all that Of's answers depend on besides the object. Results that
+	// were kept by another are rendered anew.
+	By string
+	// Of is asked once for each object that is rendered, and must not change it.
+	Of func(schema.Object) []Finding
+}
+
+// Finding is a field that is not honoured, by its path as validation errors
+// write it, and why.
+type Finding struct {
+	Field   string
+	Message string
 }
 
 // NewCache returns an empty cache for the apps of one source, in the order of
 // the configuration. Before the first Sync it holds nothing.
 func NewCache(apps []App, opts Options) *Cache {
 	return &Cache{
-		apps: append([]App(nil), apps...), opts: opts, version: renderVersion(), state: newState(),
+		apps: append([]App(nil), apps...), opts: opts, version: strings.TrimSpace(renderVersion() + " " + opts.Survey.By), state: newState(),
 		nodes: new(sync.Mutex), inspected: new(inspections), mu: new(sync.Mutex),
 	}
 }
@@ -79,7 +102,7 @@ func (c *Cache) Fork(ctx context.Context, tree Tree, commit string) (*Cache, err
 	s := c.state.clone()
 	c.mu.Unlock()
 	s.touched = map[rootKey]touched{}
-	f := &Cache{apps: c.apps, version: c.version, nodes: c.nodes, inspected: c.inspected, mu: c.mu, state: s}
+	f := &Cache{apps: c.apps, opts: Options{Survey: c.opts.Survey}, version: c.version, nodes: c.nodes, inspected: c.inspected, mu: c.mu, state: s}
 	if _, err := f.sync(ctx, &f.state, tree, commit, work{}); err != nil {
 		return nil, err
 	}
@@ -172,12 +195,12 @@ func (c *Cache) renew(ctx context.Context, s *state, key rootKey, commit string,
 
 // render renders a root anew.
 func (c *Cache) render(ctx context.Context, s *state, r *root, commit string, w work) (res outcome, err error) {
-	app := c.apps[r.key.app]
+	d := &decoder{app: c.apps[r.key.app], root: r.key.path, survey: c.opts.Survey.Of}
 	switch r.kind {
 	case Plain:
-		res = renderPlain(s.view, app, r.key.path)
+		res = renderPlain(s.view, d)
 	case Kustomize:
-		res, err = renderKustomize(ctx, kustomizeRuns, s.view, c.inspected, app, r.key.path, w.background)
+		res, err = renderKustomize(ctx, kustomizeRuns, s.view, c.inspected, d, w.background)
 	}
 	res.problems = stamped(res.problems, commit)
 	return res, err

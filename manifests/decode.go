@@ -21,6 +21,7 @@ import (
 type decoder struct {
 	app      App
 	root     string
+	survey   func(schema.Object) []Finding // nil: finds nothing
 	objects  []Object
 	problems []Problem
 }
@@ -280,6 +281,11 @@ func (d *decoder) complete(obj schema.Object, at place, prefix string, id ID, re
 	}
 	for _, f := range schema.Warnings(obj) {
 		report(Warned, f.Field, f.Message)
+	}
+	if d.survey != nil {
+		for _, f := range d.survey(obj) {
+			report(Unsupported, f.Field, f.Message)
+		}
 	}
 	sum, err := digest(obj)
 	if err != nil {

@@ -137,13 +137,13 @@ func (k *runner) resources(fsys *treeFS, root string) ([]built, error) {
 	return list, nil
 }
 
-// renderKustomize renders a kustomization. Its error is that of ctx only.
-func renderKustomize(ctx context.Context, k *runner, v *view, in *inspections, app App, root string, background bool) (outcome, error) {
+// renderKustomize renders the kustomization of the decoder's root. Its error is
+// that of ctx only.
+func renderKustomize(ctx context.Context, k *runner, v *view, in *inspections, d *decoder, background bool) (outcome, error) {
 	r := v.reader()
-	d := &decoder{app: app, root: root}
-	top, err := r.resolve(root)
+	top, err := r.resolve(d.root)
 	if err != nil || top.dir == nil {
-		d.unreadable(root, err)
+		d.unreadable(d.root, err)
 		return d.outcome(r.deps), nil
 	}
 	fsys := newTreeFS(r, in)
@@ -153,7 +153,7 @@ func renderKustomize(ctx context.Context, k *runner, v *view, in *inspections, a
 	}
 	fsys.mu.Lock() // a run that was given up may still hold on to it
 	defer fsys.mu.Unlock()
-	file := kustomizationFile(top, root)
+	file := kustomizationFile(top, d.root)
 	if err != nil {
 		d.report(fsys.explain(err, file))
 		return d.outcome(fsys.takeDeps()), nil

@@ -27,20 +27,19 @@ func blocking(problems []Problem) bool {
 	return false
 }
 
-// renderPlain decodes the manifests that lie directly in a directory.
-func renderPlain(v *view, app App, root string) outcome {
+// renderPlain decodes the manifests that lie directly in the decoder's root.
+func renderPlain(v *view, d *decoder) outcome {
 	r := v.reader()
-	d := &decoder{app: app, root: root}
-	top, err := r.resolve(root)
+	top, err := r.resolve(d.root)
 	if err != nil || top.dir == nil {
-		d.unreadable(root, err)
+		d.unreadable(d.root, err)
 		return d.outcome(r.deps)
 	}
 	for _, e := range r.list(top) {
 		if !isManifest(e.name) || e.mode.IsDir() {
 			continue
 		}
-		name := path.Join(root, e.name)
+		name := path.Join(d.root, e.name)
 		data, _, err := r.read(path.Join(top.real, e.name))
 		if err != nil {
 			d.unreadable(name, err)

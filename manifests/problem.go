@@ -66,7 +66,7 @@ var descriptions = map[Reason]string{
 	Syntax:            "not YAML, not JSON",
 	NotAnObject:       "YAML without apiVersion and kind",
 	UnknownKind:       "Kubernetes serves no such kind in that version",
-	Unsupported:       "a kind that Belay does not run; the rest is applied",
+	Unsupported:       "a kind or field that is not honoured; the rest is applied",
 	UnknownField:      "a field that the kind does not have",
 	DuplicateKey:      "one key twice in a mapping",
 	WrongType:         "a value that the field cannot hold",

@@ -69,7 +69,7 @@ func runOnce(t *testing.T, ctx context.Context, k *runner) (outcome, error) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return renderKustomize(ctx, k, v, new(inspections), oneApp[0], "a", true)
+	return renderKustomize(ctx, k, v, new(inspections), &decoder{app: oneApp[0], root: "a"}, true)
 }
 
 func TestStalledRun(t *testing.T) {

@@ -27,8 +27,8 @@ func (r Report) has(reason Reason) bool {
 
 // Validate renders and checks a whole tree, such as a working tree (see
 // DirTree), exactly as a sync would, without anything that runs.
-func Validate(ctx context.Context, tree Tree, apps []App) (Report, error) {
-	c := NewCache(apps, Options{})
+func Validate(ctx context.Context, tree Tree, apps []App, survey Survey) (Report, error) {
+	c := NewCache(apps, Options{Survey: survey})
 	u, err := c.Sync(ctx, tree, "")
 	if err != nil {
 		return Report{}, err

@@ -24,7 +24,7 @@ func TestValidateWorkingTree(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer func() { _ = root.Close() }()
-	r, err := Validate(t.Context(), DirTree(root.FS()), []App{{Name: "app", Path: "apps", Namespace: "default"}})
+	r, err := Validate(t.Context(), DirTree(root.FS()), []App{{Name: "app", Path: "apps", Namespace: "default"}}, Survey{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -50,7 +50,7 @@ func TestValidateWorkingTree(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, part := range []string{
-		`"version":"2.1.0"`, `{"id":"Unsupported","shortDescription":{"text":"a kind that Belay does not run; the rest is applied"}}`,
+		`"version":"2.1.0"`, `{"id":"Unsupported","shortDescription":{"text":"a kind or field that is not honoured; the rest is applied"}}`,
 		`{"ruleId":"UnknownField","level":"error","message":{"text":"dat: unknown field \"dat\""},"locations":[{"physicalLocation":{"artifactLocation":{"uri":"apps/plain%20dir/c.yaml"},"region":{"startLine":4}}}]}`,
 		`"ruleId":"Unsupported","level":"warning"`,
 	} {
@@ -62,7 +62,7 @@ func TestValidateWorkingTree(t *testing.T) {
 
 func TestValidateNothingWrong(t *testing.T) {
 	t.Parallel()
-	r, err := Validate(t.Context(), newMemTree(map[string]string{"c.yaml": configMap("c", "1")}), oneApp)
+	r, err := Validate(t.Context(), newMemTree(map[string]string{"c.yaml": configMap("c", "1")}), oneApp, Survey{})
 	if err != nil || !r.OK() {
 		t.Fatalf("%v %+v", err, r)
 	}
@@ -96,7 +96,7 @@ func TestValidateWarnings(t *testing.T) {
 		"apps/over/kustomization.yaml": "resources: [d.yaml]\nnamePrefix: a.\n",
 		"apps/over/d.yaml":             benchDeployment("other", 1),
 	})
-	r, err := Validate(t.Context(), tree, []App{{Name: "app", Path: "apps/plain", Namespace: "default"}, {Name: "over", Path: "apps/over", Namespace: "default"}})
+	r, err := Validate(t.Context(), tree, []App{{Name: "app", Path: "apps/plain", Namespace: "default"}, {Name: "over", Path: "apps/over", Namespace: "default"}}, Survey{})
 	if err != nil {
 		t.Fatal(err)
 	}

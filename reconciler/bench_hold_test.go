@@ -131,7 +131,7 @@ func newBenchWorld(b *testing.B, a *txtar.Archive) *benchWorld {
 	log := zerolog.Nop()
 	recorder := event.NewRecorder(store, "test", time.Now)
 	w.loop = reconciler.New(reconciler.Options{
-		Store: store, Engine: embedded.New(store), Now: time.Now, Log: log, Recorder: recorder,
+		Store: store, Engine: embedded.New(store, nil), Now: time.Now, Log: log, Recorder: recorder,
 		Sources: []reconciler.Source{{
 			Name: "shop", Branch: "main", Repository: w.repo, Trigger: never{}, Apps: []reconciler.App{{Name: "shop", Prune: true}},
 			Cache: manifests.NewCache([]manifests.App{{Source: "shop", Name: "shop", Namespace: "default"}}, manifests.Options{}),

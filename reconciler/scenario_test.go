@@ -169,7 +169,7 @@ func (w *world) source() reconciler.Source {
 func (w *world) startLoop() {
 	w.shop = w.source()
 	w.loop = reconciler.New(reconciler.Options{
-		Store: w.store, Engine: embedded.New(w.store), Sources: []reconciler.Source{w.shop}, MaxRollouts: w.max,
+		Store: w.store, Engine: embedded.New(w.store, nil), Sources: []reconciler.Source{w.shop}, MaxRollouts: w.max,
 		Now: time.Now, Log: zerolog.Nop(), Recorder: event.NewRecorder(w.store, "belay", time.Now),
 	})
 	ctx, cancel := context.WithCancel(w.t.Context())

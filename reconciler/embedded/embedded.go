@@ -17,9 +17,16 @@ import (
 	"github.com/belay-dev/belay/state"
 )
 
+// Pods says what the runner of pods cannot honour.
+type Pods interface {
+	// Supports lists fields below the spec of a pod, in the order in which they stand.
+	Supports(*corev1.PodSpec) []engine.Unsupported
+}
+
 // Engine applies changes to a store that the controllers of the same process work on.
 type Engine struct {
 	store *state.Store
+	pods  Pods
 
 	mu    sync.Mutex // guards known
 	known map[types.UID]known
@@ -33,8 +40,10 @@ type known struct {
 	serving    []string
 }
 
-// New makes an engine over a store.
-func New(store *state.Store) *Engine { return &Engine{store: store, known: map[types.UID]known{}} }
+// New makes an engine over a store. With nil pods everything that a pod says is honoured.
+func New(store *state.Store, pods Pods) *Engine {
+	return &Engine{store: store, pods: pods, known: map[types.UID]known{}}
+}
 
 // kinds are what the engine can apply.
 var kinds = map[state.Kind]bool{
@@ -230,12 +239,4 @@ func (e *Engine) stream(ctx context.Context, after int64, changed func([]engine.
 		}
 		changed(keys)
 	}
-}
-
-// Supports lists what of an object cannot be honoured: today only whole kinds.
-func (e *Engine) Supports(o state.Object) []engine.Unsupported {
-	if k := state.KeyOf(o).Kind; !kinds[k] {
-		return []engine.Unsupported{{Field: "kind", Message: fmt.Sprintf("objects of kind %s are not run", k)}}
-	}
-	return nil
 }

@@ -8,6 +8,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/rs/zerolog"
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
 
 	"github.com/belay-dev/belay/reconciler"
 	"github.com/belay-dev/belay/reconciler/controller"
@@ -36,16 +38,17 @@ func TestConformance(t *testing.T) {
 			}
 			log := zerolog.Nop()
 			recorder := event.NewRecorder(store, "test", time.Now)
+			pods := simulated.New(simulated.Options{Delay: time.Second})
 			controllers := []controller.Config{
 				rollout.New(store, recorder, log, time.Now), replicaset.New(store, recorder, log, time.Now), garbage.New(store, log, time.Now),
-				node.New(store, simulated.New(simulated.Options{Delay: time.Second}), log, time.Now),
+				node.New(store, pods, log, time.Now),
 			}
 			ctx, cancel := context.WithCancel(t.Context())
 			done := make(chan error, len(controllers))
 			for _, c := range controllers {
 				go func() { done <- controller.Run(ctx, store, c) }()
 			}
-			e := embedded.New(store)
+			e := embedded.New(store, pods)
 			f(t, conformance.World{
 				Engine: e, Store: store, Digest: rollout.Digest,
 				Settle: func() { <-time.After(time.Minute); synctest.Wait(); compareSnapshot(t, e, store) },
@@ -72,5 +75,45 @@ func compareSnapshot(t *testing.T, e *embedded.Engine, store *state.Store) {
 	}
 	if diff := cmp.Diff(want, e.Deployments(store.Snapshot())); diff != "" {
 		t.Errorf("one by one and all at once differ:\n%s", diff)
+	}
+}
+
+// noHostPID is a runner whose pods cannot share the machine's processes.
+type noHostPID struct{}
+
+func (noHostPID) Supports(spec *corev1.PodSpec) []engine.Unsupported {
+	if !spec.HostPID {
+		return nil
+	}
+	return []engine.Unsupported{{Field: "hostPID", Message: "is not supported"}}
+}
+
+// What the runner of pods cannot honour is named by its path in the object that it would run.
+func TestSupports(t *testing.T) {
+	t.Parallel()
+	pod := corev1.PodSpec{HostPID: true}
+	template := corev1.PodTemplateSpec{Spec: pod}
+	d := &appsv1.Deployment{Spec: appsv1.DeploymentSpec{Template: template}}
+	e := embedded.New(nil, noHostPID{})
+	of := func(o state.Object) []engine.Unsupported { return embedded.Unsupported(noHostPID{}, o) }
+	for name, tt := range map[string]struct {
+		got  []engine.Unsupported
+		want string
+	}{
+		"Deployment":            {e.Supports(d), "spec.template.spec.hostPID: is not supported"},
+		"plain Deployment":      {e.Supports(&appsv1.Deployment{}), ""},
+		"every pod is honoured": {embedded.New(nil, nil).Supports(d), ""},
+		"ConfigMap":             {e.Supports(&corev1.ConfigMap{}), ""},
+		"Pod from Git":          {e.Supports(&corev1.Pod{Spec: pod}), "kind: objects of kind Pod are not run"},
+		"Pod":                   {of(&corev1.Pod{Spec: pod}), "spec.hostPID: is not supported"},
+		"ReplicaSet":            {of(&appsv1.ReplicaSet{Spec: appsv1.ReplicaSetSpec{Template: template}}), "spec.template.spec.hostPID: is not supported"},
+	} {
+		got := ""
+		for _, u := range tt.got {
+			got += u.Field + ": " + u.Message
+		}
+		if got != tt.want {
+			t.Errorf("%s: got %q, want %q", name, got, tt.want)
+		}
 	}
 }

@@ -84,7 +84,7 @@ func (a *App) Run(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	parts := a.wire(store)
+	parts := a.wire(store, pods)
 	parts.found, parts.streams, parts.proxy = found, pods.streams, a.proxy(store, pods.streams)
 	pods.origins.following = parts.following
 	defer func() { err = errors.Join(err, parts.close()) }()
@@ -167,9 +167,10 @@ type parts struct {
 }
 
 // wire makes the sync loop and what it works with.
-func (a *App) wire(store *state.Store) parts {
-	engine, metrics := embedded.New(store), newMetrics(store)
-	return parts{following: a.newFollowing(store, engine, metrics), engine: engine, metrics: metrics}
+func (a *App) wire(store *state.Store, pods podRuntime) parts {
+	engine, metrics := embedded.New(store, pods.fields), newMetrics(store)
+	survey := surveyBy(engine, pods.name, a.config.HostPaths)
+	return parts{following: a.newFollowing(store, engine, metrics, survey), engine: engine, metrics: metrics}
 }
 
 // HostKeys asks an ssh host for its keys, for review by a person.

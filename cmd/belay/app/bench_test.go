@@ -46,7 +46,7 @@ func benchmarkCommit(b *testing.B, n int) {
 	c := DefaultConfig()
 	c.Sources, c.MaxRollouts = []SourceConfig{source}, 0
 	a := New(c, b.TempDir(), zerolog.Nop())
-	p := a.wire(store)
+	p := a.wire(store, podRuntime{})
 	defer func() { _ = p.close() }()
 	ctx, cancel := context.WithCancel(b.Context())
 	ended := make(chan error, 1)

@@ -35,7 +35,7 @@ func Check(ctx context.Context, dir, namespace string) (report manifests.Report,
 		return report, "", fmt.Errorf("validate: %w", err)
 	}
 	defer tree.Close()
-	report, err = manifests.Validate(ctx, manifests.DirTree(tree.FS()), []manifests.App{app})
+	report, err = manifests.Validate(ctx, manifests.DirTree(tree.FS()), []manifests.App{app}, surveyOf(realPods{}))
 	if err != nil {
 		return report, "", fmt.Errorf("validate: %w", err)
 	}

@@ -30,6 +30,8 @@ type following struct {
 	store *state.Store
 	loop  *reconciler.Loop
 	hooks *trigger.Hooks // nil: none are configured
+	// survey finds what of the sources' objects is not honoured.
+	survey manifests.Survey
 
 	pollers map[repositoryID]*poller
 
@@ -51,8 +53,8 @@ type followed struct {
 }
 
 // newFollowing makes what follows the sources of a configuration, and the sync loop for them.
-func (a *App) newFollowing(store *state.Store, engine reconciler.Engine, observer reconciler.Observer) *following {
-	f := &following{app: a, store: store, config: a.config, pollers: map[repositoryID]*poller{}}
+func (a *App) newFollowing(store *state.Store, engine reconciler.Engine, observer reconciler.Observer, survey manifests.Survey) *following {
+	f := &following{app: a, store: store, config: a.config, pollers: map[repositoryID]*poller{}, survey: survey}
 	f.sources = f.wire(a.config)
 	f.loop = reconciler.New(reconciler.Options{
 		Store: store, Engine: engine, Sources: sourcesOf(f.sources), MaxRollouts: a.config.MaxRollouts, Now: a.now, Log: a.log,
@@ -100,7 +102,7 @@ func (f *following) follow(s SourceConfig, limits Limits) *followed {
 			Name: app.Name, Path: app.Path, Prune: app.Prune, Windows: windowsOf(app.Windows), OnFailure: app.OnFailure,
 		})
 	}
-	src.Cache = manifests.NewCache(apps, manifests.Options{Blobs: newBlobs(filepath.Join(f.app.dir, "cache"))})
+	src.Cache = manifests.NewCache(apps, manifests.Options{Blobs: newBlobs(filepath.Join(f.app.dir, "cache")), Survey: f.survey})
 	return &followed{config: s, limits: limits, source: src, repository: r}
 }
 

@@ -70,7 +70,7 @@ func startFollowing(t *testing.T, c Config) *following {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := New(c, t.TempDir(), zerolog.Nop()).wire(store)
+	p := New(c, t.TempDir(), zerolog.Nop()).wire(store, podRuntime{})
 	if err := namespaces(store, c); err != nil {
 		t.Fatal(err)
 	}
@@ -218,7 +218,7 @@ func TestLooksPerInterval(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		f := New(c, t.TempDir(), zerolog.Nop()).wire(store).following
+		f := New(c, t.TempDir(), zerolog.Nop()).wire(store, podRuntime{}).following
 		p := f.only(t)
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan struct{})

@@ -153,31 +153,32 @@ func (r *reader) Plan(ctx context.Context, q control.PlanQuery) (control.Forecas
 	if !ok {
 		return control.Forecast{}, &control.Error{Status: http.StatusNotFound, Message: fmt.Sprintf("Deployment %s/%s does not run", ns, q.Name)}
 	}
-	want, err := asked(ctx, d, q)
+	want, problems, err := r.asked(ctx, d, q)
 	if err != nil {
 		return control.Forecast{}, err
 	}
 	steps := rollout.Forecast(want, state.OwnedBy[*appsv1.ReplicaSet](r.store, d.UID))
-	out := control.Forecast{Namespace: ns, Name: q.Name, Paused: want.Spec.Paused, Steps: []string{}}
+	out := control.Forecast{Namespace: ns, Name: q.Name, Paused: want.Spec.Paused, Steps: []string{}, Problems: problems}
 	for _, s := range steps {
 		out.Steps = append(out.Steps, s.String())
 	}
 	return out, nil
 }
 
-// asked is the Deployment as a plan's query would have it.
-func asked(ctx context.Context, d *appsv1.Deployment, q control.PlanQuery) (*appsv1.Deployment, error) {
+// asked is the Deployment as a plan's query would have it, and what is to be known of its manifest.
+func (r *reader) asked(ctx context.Context, d *appsv1.Deployment, q control.PlanQuery) (*appsv1.Deployment, []control.Problem, error) {
 	want := d.DeepCopy()
+	var problems []control.Problem
 	if q.Manifest != "" {
 		var err error
-		if want, err = manifestOf(ctx, d, q); err != nil {
-			return nil, err
+		if want, problems, err = r.manifestOf(ctx, d, q); err != nil {
+			return nil, nil, err
 		}
 	}
 	template := &want.Spec.Template
 	for container, image := range q.Images {
 		if !setImage(template, container, image) {
-			return nil, &control.Error{
+			return nil, nil, &control.Error{
 				Status: http.StatusBadRequest, Message: fmt.Sprintf("unable to find container named %q", container),
 				HintText: "containers: " + strings.Join(containers(template), ", "),
 			}
@@ -185,11 +186,11 @@ func asked(ctx context.Context, d *appsv1.Deployment, q control.PlanQuery) (*app
 	}
 	if q.Replicas != nil {
 		if *q.Replicas < 0 {
-			return nil, &control.Error{Status: http.StatusBadRequest, Message: "replicas must not be negative"}
+			return nil, nil, &control.Error{Status: http.StatusBadRequest, Message: "replicas must not be negative"}
 		}
 		want.Spec.Replicas = q.Replicas
 	}
-	return want, nil
+	return want, problems, nil
 }
 
 func setImage(t *corev1.PodTemplateSpec, container, image string) bool {
@@ -214,17 +215,18 @@ func containers(t *corev1.PodTemplateSpec) []string {
 	return out
 }
 
-// manifestOf reads a Deployment's manifest as a commit's would be read, and makes of it what a sync would.
-func manifestOf(ctx context.Context, d *appsv1.Deployment, q control.PlanQuery) (*appsv1.Deployment, error) {
+// manifestOf reads a Deployment's manifest as a commit's would be read, and makes of it what a sync would. Problems are those
+// that would not keep it from being applied.
+func (r *reader) manifestOf(ctx context.Context, d *appsv1.Deployment, q control.PlanQuery) (*appsv1.Deployment, []control.Problem, error) {
 	const file = "manifest.yaml"
 	fsys, err := txtar.FS(&txtar.Archive{Files: []txtar.File{{Name: file, Data: []byte(q.Manifest)}}})
 	if err != nil {
-		return nil, fmt.Errorf("read the manifest: %w", err)
+		return nil, nil, fmt.Errorf("read the manifest: %w", err)
 	}
-	cache := manifests.NewCache([]manifests.App{{Name: "plan", Namespace: d.Namespace}}, manifests.Options{})
+	cache := manifests.NewCache([]manifests.App{{Name: "plan", Namespace: d.Namespace}}, manifests.Options{Survey: r.survey})
 	up, err := cache.Sync(ctx, manifests.DirTree(fsys), "")
 	if err != nil {
-		return nil, fmt.Errorf("read the manifest: %w", err)
+		return nil, nil, fmt.Errorf("read the manifest: %w", err)
 	}
 	refused := func(problems []manifests.Problem) error {
 		var lines []string
@@ -240,18 +242,23 @@ func manifestOf(ctx context.Context, d *appsv1.Deployment, q control.PlanQuery) 
 		return &control.Error{Status: http.StatusBadRequest, Message: strings.Join(lines, "\n")}
 	}
 	if err := refused(up.Problems); err != nil {
-		return nil, err
+		return nil, nil, err
+	}
+	var problems []control.Problem
+	for _, p := range up.Problems {
+		p.File, p.App = cmp.Or(q.File, file), ""
+		problems = append(problems, problemOf(p))
 	}
 	key := state.KeyOf(d)
 	next, ok := cache.Object(manifests.ID{Kind: string(key.Kind), Namespace: d.Namespace, Name: d.Name})
 	if !ok {
-		return nil, &control.Error{Status: http.StatusBadRequest, Message: fmt.Sprintf("the manifest has no Deployment %s/%s", d.Namespace, d.Name)}
+		return nil, nil, &control.Error{Status: http.StatusBadRequest, Message: fmt.Sprintf("the manifest has no Deployment %s/%s", d.Namespace, d.Name)}
 	}
 	want := engine.Merge(d, engine.Change{Key: key, Desired: next.Object, Template: true, KeepReplicas: next.NoReplicas})
 	prev := next
 	prev.Object, next.Object = d, want
 	if err := refused(manifests.ValidateUpdate(prev, next)); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	return want.(*appsv1.Deployment), nil
+	return want.(*appsv1.Deployment), problems, nil
 }

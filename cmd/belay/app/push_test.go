@@ -116,7 +116,7 @@ func (s *shop) serve(dir string, wrap func(reconciler.Writer) reconciler.Writer)
 	if wrap != nil {
 		sources[0].Writer = wrap(sources[0].Writer)
 	}
-	f.loop = reconciler.New(reconciler.Options{Store: store, Engine: embedded.New(store), Sources: sources, MaxRollouts: 10, Now: time.Now, Log: zerolog.Nop()})
+	f.loop = reconciler.New(reconciler.Options{Store: store, Engine: embedded.New(store, nil), Sources: sources, MaxRollouts: 10, Now: time.Now, Log: zerolog.Nop()})
 	ctx, cancel := context.WithCancel(s.t.Context())
 	var wg sync.WaitGroup
 	wg.Go(func() { _ = f.run(ctx) })

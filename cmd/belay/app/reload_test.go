@@ -65,7 +65,7 @@ func TestReloadWebhookSecret(t *testing.T) {
 				next.MaxRollouts++
 			}
 			a.Reload = Reload{Load: func() (Config, error) { return next, nil }}
-			p := a.wire(store)
+			p := a.wire(store, podRuntime{})
 			defer func() {
 				if err := p.close(); err != nil {
 					t.Error(err)

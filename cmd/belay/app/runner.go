@@ -14,6 +14,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
 
+	"github.com/belay-dev/belay/reconciler/embedded"
 	"github.com/belay-dev/belay/reconciler/node"
 	"github.com/belay-dev/belay/reconciler/node/docker"
 	"github.com/belay-dev/belay/reconciler/node/kubelet"
@@ -37,6 +38,7 @@ type podRuntime struct {
 	reason  string
 	runner  node.PodRunner
 	streams node.Streamer // reaches into them; nil: nothing does
+	fields  embedded.Pods // says what of them is not honoured; nil: all is
 	origins *origins
 	close   func() error
 }
@@ -48,6 +50,7 @@ func (a *App) podRuntime(ctx context.Context, store *state.Store) (podRuntime, e
 	if given := a.Seams.Runner; given != nil {
 		r.name, r.reason = "test", "given"
 		r.streams, _ = given.(node.Streamer)
+		r.fields, _ = given.(embedded.Pods)
 		r.runner = lasting(given, store)
 		return r, nil
 	}
@@ -62,7 +65,7 @@ func (a *App) podRuntime(ctx context.Context, store *state.Store) (podRuntime, e
 			Instance: store.Instance(), Origin: r.origins.of(a.dir), DockerConfig: dockerConfig,
 			Held: func(dir string) bool { return dir != a.dir && held(dir) }, Now: a.now, Log: a.log,
 		})
-		r.runner, r.streams, r.close = lasting(k, store), k, engine.Close
+		r.runner, r.streams, r.fields, r.close = lasting(k, store), k, k, engine.Close
 		return r, nil
 	}
 	options, err := simulated.Parse(a.config.Simulate)
@@ -70,7 +73,7 @@ func (a *App) podRuntime(ctx context.Context, store *state.Store) (podRuntime, e
 		return r, fmt.Errorf("simulate: %w", err)
 	}
 	s := simulated.New(options)
-	r.runner, r.streams = s, s.Streams(a.now)
+	r.runner, r.streams, r.fields = s, s.Streams(a.now), s
 	return r, nil
 }
 

@@ -92,7 +92,7 @@ func (a *App) serve(ctx context.Context, ls listeners, p parts, store *state.Sto
 	if ls.hooks != nil {
 		o.hooks = ls.hooks.Addr().String()
 	}
-	r := &reader{store: store, engine: p.engine, loop: p.loop, found: p.found, doing: p.doing, wrong: p.problems}
+	r := &reader{store: store, engine: p.engine, loop: p.loop, found: p.found, doing: p.doing, wrong: p.problems, survey: p.survey}
 	handler := control.Handler(r, o, &keeper{reader: r, loop: p.loop, wait: o.wait})
 	api, err := a.kubernetes(ls.health, handler, store, p)
 	if err != nil {

@@ -29,6 +29,7 @@ type reader struct {
 	doing  func(source string) string // what is going on with a source's repository
 	wrong  func() []control.Problem   // of the newest configuration
 	found  *found
+	survey manifests.Survey // of manifests that are asked about
 }
 
 // lives says what runs under a key now, and what all Deployments run at the moment of a snapshot.
@@ -115,7 +116,7 @@ func texts(err error) (message, hint string) {
 func problemOf(p manifests.Problem) control.Problem {
 	return control.Problem{
 		Reason: string(p.Reason), Source: p.Source, App: p.App, Root: p.Root, Commit: p.Commit, File: p.File, Line: p.Line,
-		Field: p.Field, Message: p.Message,
+		Field: p.Field, Message: p.Message, Warning: p.Reason == manifests.Warned,
 	}
 }
 

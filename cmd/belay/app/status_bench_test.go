@@ -76,7 +76,7 @@ func BenchmarkStatus(b *testing.B) {
 	c := DefaultConfig()
 	c.Sources = []SourceConfig{source}
 	a := New(c, b.TempDir(), zerolog.Nop())
-	p := a.wire(store)
+	p := a.wire(store, podRuntime{})
 	defer func() { _ = p.close() }()
 	r := &reader{store: store, engine: p.engine, loop: p.loop, doing: p.doing, wrong: p.problems, found: &found{}}
 	b.Run("status", func(b *testing.B) {

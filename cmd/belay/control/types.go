@@ -100,6 +100,8 @@ type Problem struct {
 	Line    int    `json:"line,omitempty"`
 	Field   string `json:"field,omitempty"`
 	Message string `json:"message"`
+	// Warning says that all is done as it is written: the rest is for people to know.
+	Warning bool `json:"warning,omitempty"`
 }
 
 // Row is one line of a Deployment's history. Revision is absent while, and where, nothing was rolled out; Now is the
@@ -192,10 +194,11 @@ type PlanQuery struct {
 
 // Forecast is a rollout step by step.
 type Forecast struct {
-	Namespace string   `json:"namespace"`
-	Name      string   `json:"name"`
-	Paused    bool     `json:"paused,omitempty"` // the steps come when it is resumed
-	Steps     []string `json:"steps"`
+	Namespace string    `json:"namespace"`
+	Name      string    `json:"name"`
+	Paused    bool      `json:"paused,omitempty"` // the steps come when it is resumed
+	Steps     []string  `json:"steps"`
+	Problems  []Problem `json:"problems,omitempty"` // of the manifest that was asked about; none of them stops it
 }
 
 // SyncRequest asks for a look now. An empty Source means all of them.

@@ -33,7 +33,7 @@ func (e *env) diff() *cobra.Command {
 			if err := e.printDiff(output, d); err != nil {
 				return err
 			}
-			if len(d.Problems) > 0 {
+			if serious(d.Problems) {
 				return &ExitError{Code: 2}
 			}
 			if len(d.Objects) > 0 {

@@ -54,6 +54,11 @@ func (e *env) plan() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			if output == "" {
+				for _, p := range f.Problems {
+					fmt.Fprintln(e.err, problemLine(p))
+				}
+			}
 			return e.print(output, f, func(w io.Writer) error { return printForecast(w, f) })
 		},
 	}

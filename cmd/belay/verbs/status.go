@@ -3,6 +3,7 @@ package verbs
 import (
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 
@@ -36,7 +37,7 @@ func (e *env) status() *cobra.Command {
 
 // verdict is the exit status that a status deserves.
 func verdict(s control.Status) error {
-	bad := len(s.Problems) > 0
+	bad := serious(s.Problems)
 	for _, src := range s.Sources {
 		bad = bad || src.Error != ""
 	}
@@ -47,6 +48,11 @@ func verdict(s control.Status) error {
 		return &ExitError{Code: 1}
 	}
 	return nil
+}
+
+// serious reports whether there are problems that are more than warnings.
+func serious(problems []control.Problem) bool {
+	return slices.ContainsFunc(problems, func(p control.Problem) bool { return !p.Warning })
 }
 
 func printStatus(w io.Writer, s control.Status, now time.Time) error {

@@ -160,7 +160,7 @@ func (k *Kubelet) credentials(pod *corev1.Pod, ref image.Reference) []node.Crede
 
 // container is one run of a container, with nothing left to be looked up.
 func (k *Kubelet) container(pod *corev1.Pod, c *corev1.Container, attempt int32, img node.Image) (node.Container, error) {
-	if u := Supports(&pod.Spec, k.HostPaths); len(u) > 0 {
+	if u := k.Supports(&pod.Spec); len(u) > 0 {
 		return node.Container{}, fmt.Errorf("spec.%s: %s", u[0].Field, u[0].Message)
 	}
 	security := securityOf(pod, c)

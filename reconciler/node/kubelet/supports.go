@@ -7,17 +7,13 @@ import (
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
+
+	"github.com/belay-dev/belay/reconciler/engine"
 )
 
-// Unsupported is a field of a pod that cannot be honoured, and why.
-type Unsupported struct {
-	Field   string // path below the pod's spec, as validation errors write it
-	Message string
-}
-
-// Supports lists what of a pod's spec a Kubelet cannot honour: it would be ignored, or keep the pod from starting. What
-// has no meaning on a single machine (affinity, tolerations, priority and the like) is honoured by doing nothing.
-func Supports(spec *corev1.PodSpec, hostPaths []string) []Unsupported {
+// Supports lists what of a pod's spec a Kubelet cannot honour, and so keeps its containers from starting: fields below the
+// spec. What has no meaning on a single machine (affinity, tolerations, priority and the like) is honoured by doing nothing.
+func Supports(spec *corev1.PodSpec, hostPaths []string) []engine.Unsupported {
 	s := &survey{}
 	s.pod(spec)
 	for i := range spec.Volumes {
@@ -32,11 +28,16 @@ func Supports(spec *corev1.PodSpec, hostPaths []string) []Unsupported {
 	return s.found
 }
 
-type survey struct{ found []Unsupported }
+// Supports lists what of a pod's spec this one cannot honour.
+func (k *Kubelet) Supports(spec *corev1.PodSpec) []engine.Unsupported {
+	return Supports(spec, k.HostPaths)
+}
+
+type survey struct{ found []engine.Unsupported }
 
 func (s *survey) when(is bool, field, message string) {
 	if is {
-		s.found = append(s.found, Unsupported{field, message})
+		s.found = append(s.found, engine.Unsupported{Field: field, Message: message})
 	}
 }
 
@@ -53,6 +54,7 @@ func (s *survey) pod(spec *corev1.PodSpec) {
 	s.when(len(spec.ResourceClaims) > 0, "resourceClaims", noSuch)
 	s.when(spec.Resources != nil, "resources", "resources of a whole pod are not supported, those of its containers are")
 	s.when(spec.Subdomain != "", "subdomain", noSuch)
+	s.when(len(spec.SchedulingGates) > 0, "schedulingGates", noSuch)
 	s.when(spec.DNSPolicy == corev1.DNSNone && spec.DNSConfig == nil, "dnsConfig", "is missing beside dnsPolicy None")
 	c := spec.SecurityContext
 	if c == nil {
