@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net"
 	"net/http"
+	"strings"
 
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 )
@@ -56,6 +57,8 @@ func classify(err error) error {
 		}
 	} else if _, ok := errors.AsType[net.Error](err); ok {
 		class = Network
+	} else if strings.Contains(err.Error(), "error verifying") { // the registry client's words; its type is its own
+		class = Corrupt
 	}
 	return &PullError{Class: class, Err: err}
 }

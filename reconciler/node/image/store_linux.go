@@ -1,0 +1,326 @@
+package image
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net/http"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"sync"
+
+	"github.com/google/go-containerregistry/pkg/authn"
+	"github.com/google/go-containerregistry/pkg/name"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
+
+	"github.com/belay-dev/belay/reconciler/node"
+)
+
+// Limits bound what one image may bring. The zero value of a field is its default.
+type Limits struct {
+	Size    int64 // bytes of all files, as unpacked; 16 GiB
+	Entries int   // files, directories and links of all layers; 1,000,000
+}
+
+func (l Limits) orDefault() Limits {
+	if l.Size == 0 {
+		l.Size = 16 << 30
+	}
+	if l.Entries == 0 {
+		l.Entries = 1_000_000
+	}
+	return l
+}
+
+// Stored is an image on this machine, unpacked.
+type Stored struct {
+	node.Image
+	Rootfs string // directory with its files; never to be written to
+
+	Entrypoint []string
+	Cmd        []string
+	Env        []string
+	WorkingDir string
+	StopSignal string
+}
+
+// Store keeps images as directories: for drivers that start processes themselves. An image is there as a whole or not at
+// all, and under its ID once, whatever names it has.
+//
+//	refs.json        complete name → ID
+//	sha256/HEX       an image: image.json and rootfs/
+//	unpack-*         one that was not finished; removed when the store is opened
+type Store struct {
+	dir    string
+	limits Limits
+
+	mu    sync.Mutex // guards what follows, and refs.json
+	refs  map[string]string
+	pulls map[string]*sync.Mutex // one pull of a name at a time
+}
+
+const refsFile, imageFile, rootfsDir = "refs.json", "image.json", "rootfs"
+
+// OpenStore opens the store in a directory, which one process has at a time, and makes it when it is not there.
+func OpenStore(dir string, limits Limits) (*Store, error) {
+	if err := os.MkdirAll(filepath.Join(dir, "sha256"), 0o755); err != nil {
+		return nil, fmt.Errorf("open images: %w", err)
+	}
+	left, err := filepath.Glob(filepath.Join(dir, "unpack-*"))
+	if err != nil {
+		return nil, fmt.Errorf("open images: %w", err)
+	}
+	for _, l := range left {
+		if err := removeTree(l); err != nil {
+			return nil, fmt.Errorf("open images: %w", err)
+		}
+	}
+	s := &Store{dir: dir, limits: limits.orDefault(), refs: map[string]string{}, pulls: map[string]*sync.Mutex{}}
+	text, err := os.ReadFile(filepath.Join(dir, refsFile))
+	if err == nil {
+		err = json.Unmarshal(text, &s.refs)
+	}
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("open images: %w", err)
+	}
+	return s, nil
+}
+
+// Find finds an image by the name that a pod has for it; false: it is not there.
+func (s *Store) Find(ref string) (Stored, bool, error) {
+	parsed, err := Parse(ref)
+	if err != nil {
+		return Stored{}, false, err
+	}
+	s.mu.Lock()
+	id := s.refs[parsed.String()]
+	s.mu.Unlock()
+	if id == "" {
+		return Stored{}, false, nil
+	}
+	return s.ByID(id)
+}
+
+// ByID finds an image by its ID.
+func (s *Store) ByID(id string) (Stored, bool, error) {
+	hash, err := v1.NewHash(id)
+	if err != nil {
+		return Stored{}, false, fmt.Errorf("image %q: %w", id, err)
+	}
+	dir := filepath.Join(s.dir, hash.Algorithm, hash.Hex)
+	text, err := os.ReadFile(filepath.Join(dir, imageFile))
+	if errors.Is(err, fs.ErrNotExist) {
+		return Stored{}, false, nil
+	}
+	var found Stored
+	if err == nil {
+		err = json.Unmarshal(text, &found)
+	}
+	if err != nil {
+		return Stored{}, false, fmt.Errorf("image %s: %w", id, err)
+	}
+	found.Rootfs = filepath.Join(dir, rootfsDir)
+	return found, true, nil
+}
+
+// Pull fetches an image and unpacks it, unless the very same is there already. The credentials are tried in their order;
+// none means an anonymous pull. Errors are *PullError, or the end of ctx.
+func (s *Store) Pull(ctx context.Context, ref string, credentials []node.Credential) (Stored, error) {
+	parsed, err := Parse(ref)
+	if err != nil {
+		return Stored{}, &PullError{Class: Unknown, Err: err}
+	}
+	alone := s.alone(parsed.String())
+	alone.Lock()
+	defer alone.Unlock()
+	if len(credentials) == 0 {
+		credentials = []node.Credential{{}}
+	}
+	for _, c := range credentials {
+		var found Stored
+		if found, err = s.pull(ctx, parsed, c); err == nil {
+			return found, nil
+		}
+		err = s.worded(classify(err), parsed)
+		if denied, ok := errors.AsType[*PullError](err); !ok || denied.Class != Denied {
+			break
+		}
+	}
+	return Stored{}, err
+}
+
+// alone is the lock of a name's pulls.
+func (s *Store) alone(ref string) *sync.Mutex {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.pulls[ref] == nil {
+		s.pulls[ref] = &sync.Mutex{}
+	}
+	return s.pulls[ref]
+}
+
+// worded tells an error as containerd does, where that is short enough to be read.
+func (s *Store) worded(err error, ref Reference) error {
+	pull, ok := errors.AsType[*PullError](err)
+	if !ok {
+		return err
+	}
+	cause := pull.Err
+	if pull.Class == NotFound {
+		cause = fmt.Errorf("failed to resolve reference %q: %s: not found", ref, ref)
+	}
+	return &PullError{Class: pull.Class, Err: fmt.Errorf("failed to pull and unpack image %q: %w", ref, cause)}
+}
+
+func (s *Store) pull(ctx context.Context, ref Reference, c node.Credential) (Stored, error) {
+	auth := authn.FromConfig(authn.AuthConfig{
+		Username: c.Username, Password: c.Password, IdentityToken: c.IdentityToken, RegistryToken: c.RegistryToken,
+	})
+	if c == (node.Credential{}) {
+		auth = authn.Anonymous
+	}
+	img, err := remote.Image(ref.ref, remote.WithContext(ctx), remote.WithAuth(auth),
+		remote.WithPlatform(v1.Platform{OS: "linux", Architecture: runtime.GOARCH}),
+		remote.WithRetryStatusCodes(http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout))
+	if err != nil {
+		return Stored{}, err
+	}
+	id, err := img.ConfigName()
+	if err != nil {
+		return Stored{}, err
+	}
+	digest, err := img.Digest()
+	if err != nil {
+		return Stored{}, err
+	}
+	found, ok, err := s.ByID(id.String())
+	if err == nil && !ok {
+		found, err = s.unpack(ctx, img, id, ref.ref.Context().Digest(digest.String()))
+	}
+	if err != nil {
+		return Stored{}, err
+	}
+	return found, s.name(ref, id.String())
+}
+
+// unpack puts an image beside the others, all of it in one step.
+func (s *Store) unpack(ctx context.Context, img v1.Image, id v1.Hash, digest name.Digest) (Stored, error) {
+	config, err := img.ConfigFile()
+	if err != nil {
+		return Stored{}, err
+	}
+	layers, err := img.Layers()
+	if err != nil {
+		return Stored{}, err
+	}
+	dir, err := os.MkdirTemp(s.dir, "unpack-")
+	if err != nil {
+		return Stored{}, &PullError{Class: Disk, Err: err}
+	}
+	found := Stored{
+		Image:  node.Image{ID: id.String(), Digest: digest.String(), User: config.Config.User},
+		Rootfs: filepath.Join(dir, rootfsDir), Entrypoint: config.Config.Entrypoint, Cmd: config.Config.Cmd,
+		Env: config.Config.Env, WorkingDir: config.Config.WorkingDir, StopSignal: config.Config.StopSignal,
+	}
+	found.Size, err = s.layers(ctx, found.Rootfs, layers)
+	if err == nil {
+		err = writeJSON(filepath.Join(dir, imageFile), found)
+	}
+	final := filepath.Join(s.dir, id.Algorithm, id.Hex)
+	if err == nil {
+		if err = os.Chmod(dir, 0o755); err == nil { // a container's user passes through it
+			err = os.Rename(dir, final)
+		}
+	}
+	if err != nil {
+		return Stored{}, errors.Join(err, removeTree(dir))
+	}
+	found.Rootfs = filepath.Join(final, rootfsDir)
+	return found, nil
+}
+
+// layers unpacks layers over each other and returns how many bytes of files they had.
+func (s *Store) layers(ctx context.Context, dir string, layers []v1.Layer) (int64, error) {
+	u, err := newUnpacker(dir, s.limits)
+	if err != nil {
+		return 0, &PullError{Class: Disk, Err: err}
+	}
+	defer u.close()
+	for _, l := range layers {
+		if err := ctx.Err(); err != nil {
+			return 0, err
+		}
+		r, err := l.Uncompressed()
+		if err != nil {
+			return 0, err
+		}
+		err = u.layer(r)
+		if err == nil { // the digest is checked at the end of the layer, beyond that of its archive
+			_, err = io.Copy(io.Discard, io.LimitReader(r, s.limits.Size))
+		}
+		if err = errors.Join(err, r.Close()); err != nil {
+			if ctx.Err() != nil {
+				return 0, ctx.Err()
+			}
+			if _, ok := errors.AsType[*PullError](err); ok {
+				return 0, err
+			}
+			return 0, &PullError{Class: Corrupt, Err: err}
+		}
+	}
+	return u.size, u.finish()
+}
+
+// name makes an image be found by a name.
+func (s *Store) name(ref Reference, id string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	was := s.refs[ref.String()]
+	if was == id {
+		return nil
+	}
+	s.refs[ref.String()] = id
+	if err := writeJSON(filepath.Join(s.dir, refsFile), s.refs); err != nil {
+		if s.refs[ref.String()] = was; was == "" {
+			delete(s.refs, ref.String())
+		}
+		return &PullError{Class: Disk, Err: err}
+	}
+	return nil
+}
+
+// writeJSON replaces a file as a whole.
+func writeJSON(file string, v any) error {
+	text, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	if err := os.WriteFile(file+".new", text, 0o600); err != nil {
+		return err
+	}
+	return os.Rename(file+".new", file)
+}
+
+// removeTree removes a directory, also what is not writable in it.
+func removeTree(dir string) error {
+	err := os.RemoveAll(dir)
+	if err == nil {
+		return nil
+	}
+	walkErr := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if d != nil && d.IsDir() && !strings.HasSuffix(path, "..") {
+			return os.Chmod(path, 0o700) //nolint:gosec // it is about to be removed
+		}
+		return err
+	})
+	if err := os.RemoveAll(dir); err != nil {
+		return errors.Join(err, walkErr)
+	}
+	return nil
+}
