@@ -174,7 +174,8 @@ func checkBans(s goFile, imp string, report reporter) {
 
 func checkLayer(s goFile, imp string, report reporter) {
 	l, known := layerOf(s.pkg)
-	parentMay := s.pkg == "reconciler" || s.pkg == "cmd/belay" || s.pkg == "manifests" || imp == "source/merge"
+	parentMay := s.pkg == "reconciler" || s.pkg == "cmd/belay" || s.pkg == "manifests" ||
+		imp == "source/merge" || imp == "reconciler/node/embedded/shim"
 	switch {
 	case !known: // reported once for the package
 	case strings.HasPrefix(imp, s.pkg+"/") && !parentMay:

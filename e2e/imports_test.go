@@ -13,9 +13,9 @@ const module = "github.com/belay-dev/belay"
 // layers says which packages of this module a package may import; the row that names it most precisely counts.
 // "x/..." is everything below x, without x. In no layer may a parent import its child, but for the reconciler (its
 // seam to the children lies in reconciler/engine), the wiring, manifests, whose rendering ends in its child schema, and
-// source, whose merging is its child's.
+// source, whose merging is its child's, and the embedded driver, whose pods' process is its child.
 var layers = []layer{
-	{"cmd/belay", []string{"cmd/belay/app", "cmd/belay/kube", "cmd/belay/verbs"}},
+	{"cmd/belay", []string{"cmd/belay/app", "cmd/belay/kube", "cmd/belay/verbs", "reconciler/node/embedded/shim/takeover"}},
 	{"cmd/belay/kube", []string{"cmd/belay/app", "state", "state/..."}},
 	{"cmd/belay/app", []string{"cmd/belay/control", "cmd/belay/dashboard", "source", "source/...", "manifests", "manifests/...",
 		"state", "state/...", "reconciler", "reconciler/..."}},
@@ -37,6 +37,7 @@ var layers = []layer{
 	{"reconciler/owner", nil},
 	{"reconciler/rollout/scenario", []string{"reconciler/controller", "reconciler/rollout", "reconciler/replicaset", "state"}},
 	{"reconciler/node/embedded/shim", nil},
+	{"reconciler/node/embedded/shim/takeover", []string{"reconciler/node/embedded/shim"}},
 
 	{"e2e", nil},
 	{"e2e/...", nil}, // tests alone, but for their package comment
@@ -83,7 +84,7 @@ var (
 )
 
 // standardOnly need nothing but the standard library and golang.org/x/sys.
-var standardOnly = []string{"cmd/belay-shim", "reconciler/node/embedded/shim"}
+var standardOnly = []string{"cmd/belay-shim", "reconciler/node/embedded/shim", "reconciler/node/embedded/shim/takeover"}
 
 // vague names say nothing about what a package owns.
 var vague = []string{"util", "utils", "helper", "helpers", "manager", "managers", "common", "misc", "shared"}

@@ -8,6 +8,7 @@ import (
 
 	"github.com/belay-dev/belay/cmd/belay/kube"
 	"github.com/belay-dev/belay/cmd/belay/verbs"
+	_ "github.com/belay-dev/belay/reconciler/node/embedded/shim/takeover"
 )
 
 func main() { os.Exit(verbs.Main(context.Background(), kube.New)) }

@@ -24,6 +24,8 @@ type World struct {
 	// Down's registry does not answer.
 	Served, Guarded, Missing, Down string
 	Credential                     node.Credential
+	// Unbounded says why a limit of memory does not hold on this machine; empty: it does.
+	Unbounded string
 	// Kill kills a run, KillSandbox a sandbox, by ID, as somebody at the machine might.
 	Kill, KillSandbox func(t *testing.T, id string)
 }

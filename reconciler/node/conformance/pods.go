@@ -195,6 +195,9 @@ func missingEntrypoint(b *bench) {
 }
 
 func outOfMemory(b *bench) {
+	if b.Unbounded != "" {
+		b.Skip("memory is not bounded here: ", b.Unbounded)
+	}
 	p := b.pod()
 	c := b.container(p, "eat")
 	c.Resources.Memory = 64 << 20
@@ -209,6 +212,7 @@ func adoption(b *bench) {
 	running, over := b.container(p, "forever"), b.container(p, "exit", "7")
 	over.Name = "over"
 	first, second := b.start(running), b.start(over)
+	b.listens(first, running.Args[0])
 	b.over(p.UID, second)
 	before, _, err := b.Pod(b.Context(), p.UID)
 	if err != nil {

@@ -148,6 +148,7 @@ func exec(b *bench) {
 func attach(b *bench) {
 	p := b.pod()
 	id := b.start(b.container(p, "forever"))
+	b.listens(id, "forever") // what a first process is sent before it listens is lost
 	ended := make(chan error, 1)
 	go func() {
 		ended <- b.Runtime.Attach(b.Context(), id, remotecommand.StreamOptions{Stdout: io.Discard, Stderr: io.Discard})

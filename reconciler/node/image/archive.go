@@ -39,7 +39,8 @@ func (s Single) Image() (v1.Image, error) {
 	if err := w.Close(); err != nil {
 		return nil, err
 	}
-	layer, err := tarball.LayerFromOpener(func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(content.Bytes())), nil })
+	open := func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(content.Bytes())), nil }
+	layer, err := tarball.LayerFromOpener(open, tarball.WithCompressedCaching) // which is asked for again and again
 	if err != nil {
 		return nil, err
 	}

@@ -69,7 +69,11 @@ const refsFile, imageFile, rootfsDir = "refs.json", "image.json", "rootfs"
 
 // OpenStore opens the store in a directory, which one process has at a time, and makes it when it is not there.
 func OpenStore(dir string, limits Limits) (*Store, error) {
-	if err := os.MkdirAll(filepath.Join(dir, "sha256"), 0o755); err != nil {
+	err := os.MkdirAll(filepath.Join(dir, "sha256"), 0o700)
+	if err == nil { // nobody passes: a set-user-ID program of an image would be one for the machine's users too
+		err = os.Chmod(dir, 0o700)
+	}
+	if err != nil {
 		return nil, fmt.Errorf("open images: %w", err)
 	}
 	left, err := filepath.Glob(filepath.Join(dir, "unpack-*"))
@@ -77,7 +81,7 @@ func OpenStore(dir string, limits Limits) (*Store, error) {
 		return nil, fmt.Errorf("open images: %w", err)
 	}
 	for _, l := range left {
-		if err := removeTree(l); err != nil {
+		if err := RemoveTree(l); err != nil {
 			return nil, fmt.Errorf("open images: %w", err)
 		}
 	}
@@ -234,12 +238,10 @@ func (s *Store) unpack(ctx context.Context, img v1.Image, id v1.Hash, digest nam
 	}
 	final := filepath.Join(s.dir, id.Algorithm, id.Hex)
 	if err == nil {
-		if err = os.Chmod(dir, 0o755); err == nil { // a container's user passes through it
-			err = os.Rename(dir, final)
-		}
+		err = os.Rename(dir, final)
 	}
 	if err != nil {
-		return Stored{}, errors.Join(err, removeTree(dir))
+		return Stored{}, errors.Join(err, RemoveTree(dir))
 	}
 	found.Rootfs = filepath.Join(final, rootfsDir)
 	return found, nil
@@ -307,8 +309,8 @@ func writeJSON(file string, v any) error {
 	return os.Rename(file+".new", file)
 }
 
-// removeTree removes a directory, also what is not writable in it.
-func removeTree(dir string) error {
+// RemoveTree removes a directory with what images have put there: also what is not writable in it.
+func RemoveTree(dir string) error {
 	err := os.RemoveAll(dir)
 	if err == nil {
 		return nil

@@ -26,7 +26,7 @@ type unpacker struct {
 }
 
 func newUnpacker(dir string, limits Limits) (*unpacker, error) {
-	if err := os.Mkdir(dir, 0o755); err != nil {
+	if err := errors.Join(os.Mkdir(dir, 0o755), os.Chmod(dir, 0o755)); err != nil { // whatever this process's umask is
 		return nil, err
 	}
 	root, err := os.OpenFile(dir, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
@@ -198,6 +198,7 @@ func (u *unpacker) directory(clean string) (*os.File, error) {
 	if err := unix.Mkdirat(int(parent.Fd()), path.Base(clean), 0o755); err != nil {
 		return nil, err
 	}
+	u.modes[clean] = 0o755 // whatever this process's umask is
 	return u.open(clean, unix.O_DIRECTORY)
 }
 

@@ -124,7 +124,7 @@ func (c *container) launch() (err error) {
 // standard makes the process's standard descriptors; the shim's ends go to out and c.input.
 func (c *container) standard(out *output) ([]*os.File, error) {
 	if c.spec.TTY {
-		own, theirs, err := openTerminal()
+		own, theirs, err := OpenTerminal()
 		if err != nil {
 			return nil, err
 		}
@@ -181,8 +181,8 @@ func exitCode(state *os.ProcessState) (code, signal int) {
 	return state.ExitCode(), 0
 }
 
-// openTerminal makes a terminal: own is where its user sits, theirs is what a process has as its standard descriptors.
-func openTerminal() (own, theirs *os.File, err error) {
+// OpenTerminal makes a terminal: own is where its user sits, theirs is what a process has as its standard descriptors.
+func OpenTerminal() (own, theirs *os.File, err error) {
 	own, err = os.OpenFile("/dev/ptmx", os.O_RDWR|unix.O_NOCTTY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return nil, nil, fmt.Errorf("open a terminal: %w", err)

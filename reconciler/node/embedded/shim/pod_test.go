@@ -62,7 +62,7 @@ type pod struct {
 // needPods skips where pods cannot run, unless they must.
 func needPods(t *testing.T, dir string) {
 	t.Helper()
-	err := shim.Probe("/proc/self/exe", dir)
+	err := shim.Probe("/proc/self/exe", dir, nil)
 	switch {
 	case err == nil:
 	case os.Getenv("REQUIRE_NAMESPACES") == "1":

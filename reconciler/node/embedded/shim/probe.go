@@ -4,6 +4,7 @@ package shim
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -13,14 +14,15 @@ import (
 )
 
 // Probe tries, with a process of its own, whether pods can run on this machine, with all that a container needs; the
-// error says what is missing. dir is where pods are to lie.
-func Probe(binary, dir string) error {
+// error says what is missing. dir is where pods are to lie, groups are control groups that the process is to join.
+func Probe(binary, dir string, groups []string) error {
 	scratch, err := os.MkdirTemp(dir, "probe-")
 	if err != nil {
 		return fmt.Errorf("probe: %w", err)
 	}
 	defer func() { _ = os.RemoveAll(scratch) }() // only directories that nobody else knows
-	cmd := exec.Cmd{Path: binary, Args: []string{"belay-shim", verbProbe, scratch}, Env: []string{}, SysProcAttr: attributes()}
+	args := append([]string{"belay-shim", verbProbe, scratch}, groups...)
+	cmd := exec.Cmd{Path: binary, Args: args, Env: []string{}, SysProcAttr: attributes()}
 	text, err := cmd.CombinedOutput()
 	if err == nil {
 		return nil
@@ -32,10 +34,11 @@ func Probe(binary, dir string) error {
 }
 
 func probe() int {
-	if len(os.Args) != 3 {
-		return fail(fmt.Errorf("probe: one directory expected"))
+	if len(os.Args) < 3 {
+		return fail(errors.New("probe: a directory expected"))
 	}
 	for _, try := range []func() error{
+		func() error { return join(os.Args[3:]) },
 		ownProc, networkUp,
 		func() error { return unix.Sethostname([]byte("probe")) },
 		func() error {

@@ -36,6 +36,7 @@ func run(args []string) int {
 		return fail(errors.New("shim: one directory expected"))
 	}
 	ready := os.NewFile(readyDescriptor, "ready")
+	unix.Umask(0o022) // what containers begin with
 	// The terminal and the service that started the pod are nothing to it. The signals are caught and dropped: what is
 	// ignored would stay so in every program that it starts.
 	signal.Notify(make(chan os.Signal, 1), syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGPIPE, syscall.SIGQUIT)

@@ -1,0 +1,352 @@
+//go:build linux
+
+package embedded
+
+import (
+	"cmp"
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"hash/fnv"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/belay-dev/belay/reconciler/node"
+	"github.com/belay-dev/belay/reconciler/node/embedded/shim"
+	"github.com/belay-dev/belay/reconciler/node/image"
+)
+
+// Options say where the driver works.
+type Options struct {
+	Dir       string // of pods/ and images/; nobody else writes there
+	Shim      string // binary that calls shim.Main
+	Images    image.Limits
+	Processes int // that a container may have at a time, threads counted; 0: 4096
+}
+
+// Runtime is the driver.
+type Runtime struct {
+	dir     string
+	shim    string
+	images  *image.Store
+	groups  groups
+	machine Machine
+
+	reaping sync.WaitGroup // of the shims that this process started
+
+	mu    sync.Mutex // guards what follows
+	locks map[types.UID]*sync.Mutex
+	news  chan struct{} // closed, and replaced, when a pod is made or removed
+}
+
+var _ node.Runtime = (*Runtime)(nil)
+
+// Machine is what pods get on this machine, which not all of them give.
+type Machine struct {
+	User      int      // whom root of a container is, on the machine: 0, or who runs this process
+	Bounded   []string // which of memory, cpu and pids (the number of processes) is bounded
+	Unbounded string   // why one is not; empty: all are
+}
+
+// String tells it to people.
+func (m Machine) String() string {
+	var out strings.Builder
+	out.WriteString("namespaces and Docker's default capabilities, no seccomp")
+	if m.User != 0 {
+		fmt.Fprintf(&out, "; containers run as user %d", m.User)
+	}
+	if len(m.Bounded) > 0 {
+		fmt.Fprintf(&out, "; limits of %s hold", strings.Join(m.Bounded, ", "))
+	}
+	if m.Unbounded != "" {
+		fmt.Fprintf(&out, "; other limits do not: %s", m.Unbounded)
+	}
+	return out.String()
+}
+
+// defaultProcesses is what a fork bomb ends at.
+const defaultProcesses = 4096
+
+// Open makes the driver over a directory, after it has tried that pods can run here; the error says what is missing.
+func Open(ctx context.Context, o Options) (*Runtime, error) {
+	pods := filepath.Join(o.Dir, "pods")
+	// Nobody else may pass: a set-user-ID program of an image is one for the machine's users too.
+	if err := errors.Join(os.MkdirAll(pods, 0o700), os.Chmod(pods, 0o700)); err != nil {
+		return nil, fmt.Errorf("open pods: %w", err)
+	}
+	if err := shim.Probe(o.Shim, pods, nil); err != nil {
+		return nil, fmt.Errorf("pods cannot run in namespaces here: %w", err)
+	}
+	images, err := image.OpenStore(filepath.Join(o.Dir, "images"), o.Images)
+	if err != nil {
+		return nil, err
+	}
+	r := &Runtime{
+		dir: pods, shim: o.Shim, images: images, groups: findGroups(cmp.Or(o.Processes, defaultProcesses)),
+		locks: map[types.UID]*sync.Mutex{}, news: make(chan struct{}),
+	}
+	r.machine = Machine{User: os.Geteuid(), Unbounded: r.tryGroups(ctx)}
+	r.machine.Bounded = r.groups.bounded()
+	return r, nil
+}
+
+// Machine is what pods get on this machine.
+func (r *Runtime) Machine() Machine { return r.machine }
+
+// tryGroups has a process join control groups, as each container will, and says why limits do not hold. Those that cannot
+// be joined are not used.
+func (r *Runtime) tryGroups(ctx context.Context) (unbounded string) {
+	if len(r.groups.dirs) > 0 {
+		id, err := newID(nil)
+		if err != nil {
+			return err.Error()
+		}
+		dirs, err := r.groups.make(id, "probe", node.Resources{})
+		if err == nil {
+			err = shim.Probe(r.shim, r.dir, dirs)
+		}
+		if err = errors.Join(err, r.groups.remove(ctx, id, "*")); err != nil {
+			clear(r.groups.dirs)
+			return err.Error()
+		}
+	}
+	if len(r.groups.dirs) < len(controllers) {
+		return "the control groups are not this user's to make"
+	}
+	return ""
+}
+
+// Wait returns when every shim that this process started has ended. It is for tests: pods outlive their driver.
+func (r *Runtime) Wait() { r.reaping.Wait() }
+
+// alone is held while a pod's sandboxes and containers are made and removed.
+func (r *Runtime) alone(uid types.UID) (unlock func()) {
+	r.mu.Lock()
+	l := r.locks[uid]
+	if l == nil {
+		l = &sync.Mutex{}
+		r.locks[uid] = l
+	}
+	r.mu.Unlock()
+	l.Lock()
+	return l.Unlock
+}
+
+// tell wakes those who watch.
+func (r *Runtime) tell() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	close(r.news)
+	r.news = make(chan struct{})
+}
+
+const recordFile = "pod.json"
+
+// pod is the directory of a pod. A UID is a name that somebody gave: it must be one.
+func (r *Runtime) pod(uid types.UID) (string, error) {
+	if uid == "" || strings.ContainsAny(string(uid), "/.\x00") {
+		return "", fmt.Errorf("pod %q: not a UID", uid)
+	}
+	return filepath.Join(r.dir, string(uid)), nil
+}
+
+// place is one sandbox: its ID and the directory of its shim.
+type place struct {
+	id  string
+	dir string
+}
+
+func (p place) client() shim.Client { return shim.Client{Dir: p.dir} }
+
+// sandboxes lists the sandboxes that a pod has had, oldest first: their names begin with their number.
+func sandboxes(dir string) ([]place, error) {
+	entries, err := os.ReadDir(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	var out []place
+	for _, e := range entries {
+		if e.IsDir() {
+			out = append(out, place{e.Name(), filepath.Join(dir, e.Name())})
+		}
+	}
+	return out, nil
+}
+
+// numberDigits is how long the number at the beginning of a sandbox's name is.
+const numberDigits = 8
+
+// newID names the sandbox that comes after others of its pod. It is like no other on the machine, and does not depend on the
+// clock, which may be set back.
+func newID(after []place) (string, error) {
+	var last uint64
+	if n := len(after); n > 0 && len(after[n-1].id) > numberDigits {
+		var err error
+		if last, err = strconv.ParseUint(after[n-1].id[:numberDigits], 16, 32); err != nil {
+			return "", fmt.Errorf("sandbox %q: %w", after[n-1].id, err)
+		}
+	}
+	var b [8]byte
+	if _, err := rand.Read(b[:]); err != nil {
+		return "", err
+	}
+	return fmt.Sprintf("%0*x%s", numberDigits, last+1, hex.EncodeToString(b[:])), nil
+}
+
+// created is when a sandbox was.
+func (p place) created() time.Time {
+	info, err := os.Stat(filepath.Join(p.dir, shim.PodFile))
+	if err != nil {
+		return time.Time{}
+	}
+	return info.ModTime().UTC()
+}
+
+// address is the loopback address that stands for a pod: every address of 127.0.0.0/8 is the pod's own inside of it.
+func address(uid types.UID) string {
+	h := fnv.New32a()
+	_, _ = h.Write([]byte(uid)) // a hash takes everything
+	n := h.Sum32()
+	return fmt.Sprintf("127.%d.%d.%d", 64+n>>16&63, n>>8&255, 1+n&253)
+}
+
+// RunPod implements node.Sandboxes.
+func (r *Runtime) RunPod(ctx context.Context, pod node.Sandbox) (node.SandboxState, error) {
+	if pod.HostNetwork {
+		return node.SandboxState{}, errors.New("a pod on the machine's network: the embedded runtime has none")
+	}
+	dir, err := r.pod(pod.UID)
+	if err != nil {
+		return node.SandboxState{}, err
+	}
+	defer r.alone(pod.UID)()
+	all, err := sandboxes(dir)
+	if err != nil {
+		return node.SandboxState{}, err
+	}
+	if n := len(all); n > 0 {
+		if state := r.state(ctx, pod.UID, all[n-1]); state.Running {
+			return state, nil
+		}
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return node.SandboxState{}, err
+	}
+	if err := writeJSON(filepath.Join(dir, recordFile), pod); err != nil {
+		return node.SandboxState{}, err
+	}
+	id, err := newID(all)
+	if err != nil {
+		return node.SandboxState{}, err
+	}
+	at := place{id, filepath.Join(dir, id)}
+	if err := os.Mkdir(at.dir, 0o700); err != nil {
+		return node.SandboxState{}, err
+	}
+	if err := r.launch(at, pod); err != nil {
+		return node.SandboxState{}, errors.Join(err, os.RemoveAll(at.dir))
+	}
+	r.tell()
+	return r.state(ctx, pod.UID, at), nil
+}
+
+// launch starts the shim of a sandbox. It is waited for as long as this process lives, so that it leaves no zombie.
+func (r *Runtime) launch(at place, pod node.Sandbox) error {
+	if err := writeJSON(filepath.Join(at.dir, shim.PodFile), shim.Pod{Hostname: pod.Hostname, Sysctls: pod.Sysctls}); err != nil {
+		return err
+	}
+	if err := writeNames(at.dir, pod, address(pod.UID)); err != nil {
+		return err
+	}
+	process, err := shim.Launch(r.shim, at.dir)
+	if err != nil {
+		return err
+	}
+	r.reaping.Go(func() { _, _ = process.Wait() }) // its end is seen by its socket
+	return nil
+}
+
+// state is how a sandbox is.
+func (r *Runtime) state(ctx context.Context, uid types.UID, at place) node.SandboxState {
+	_, err := at.client().States(ctx)
+	return node.SandboxState{ID: at.id, IP: address(uid), Running: err == nil, Created: at.created()}
+}
+
+// RemovePod implements node.Sandboxes.
+func (r *Runtime) RemovePod(ctx context.Context, uid types.UID) error {
+	dir, err := r.pod(uid)
+	if err != nil {
+		return err
+	}
+	defer r.alone(uid)()
+	all, err := sandboxes(dir)
+	if err != nil {
+		return err
+	}
+	for _, at := range all {
+		if err := at.client().Shutdown(ctx); err != nil {
+			return err
+		}
+		if err := r.groups.remove(ctx, at.id, "*"); err != nil {
+			return err
+		}
+	}
+	if err := image.RemoveTree(dir); err != nil {
+		return fmt.Errorf("remove pod: %w", err)
+	}
+	r.tell()
+	return nil
+}
+
+// writeJSON replaces a file as a whole.
+func writeJSON(file string, v any) error {
+	text, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	if err := os.WriteFile(file+".new", text, 0o600); err != nil {
+		return err
+	}
+	return os.Rename(file+".new", file)
+}
+
+// writeNames writes what tells a pod's containers who they are and whom to ask for names.
+func writeNames(dir string, pod node.Sandbox, ip string) error {
+	var hosts, resolv strings.Builder
+	fmt.Fprintf(&hosts, "127.0.0.1\tlocalhost\n::1\tlocalhost\n%s\t%s\n", ip, pod.Hostname)
+	for _, h := range pod.Hosts {
+		fmt.Fprintf(&hosts, "%s\t%s\n", h.IP, strings.Join(h.Names, "\t"))
+	}
+	for _, s := range pod.DNS.Servers {
+		fmt.Fprintf(&resolv, "nameserver %s\n", s)
+	}
+	for key, values := range map[string][]string{"search": pod.DNS.Searches, "options": pod.DNS.Options} {
+		if len(values) > 0 {
+			fmt.Fprintf(&resolv, "%s %s\n", key, strings.Join(values, " "))
+		}
+	}
+	for name, text := range map[string]string{"hosts": hosts.String(), "resolv.conf": resolv.String(), "hostname": pod.Hostname + "\n"} {
+		file := filepath.Join(dir, name)
+		err := os.WriteFile(file, []byte(text), 0o644)
+		if err == nil {
+			err = os.Chmod(file, 0o644) // whatever this process's umask is, every user of a container reads it
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
