@@ -341,8 +341,13 @@ func specOf(d *appsv1.Deployment) *appsv1.Deployment {
 
 // carryOut makes a wish and the actions that follow from it one transaction, also on a full disk.
 func (l *Loop) carryOut(ctx context.Context, k engine.Key, w wish, actions []Action) error {
-	for _, o := range w.recreate {
+	for _, o := range w.recreate { // before it is used; one that a crash leaves without its hold is pruned
 		c := engine.Change{Key: state.KeyOf(o), Desired: o, Ledger: []state.Write{state.UseReserve()}}
+		for _, m := range w.managed {
+			if m.Key == c.Key {
+				c.Ledger = append(c.Ledger, state.PutManaged(m))
+			}
+		}
 		if err := l.o.Engine.Apply(ctx, c); err != nil {
 			return err
 		}
@@ -353,7 +358,6 @@ func (l *Loop) carryOut(ctx context.Context, k engine.Key, w wish, actions []Act
 		ws = append(ws, state.PutRow(r))
 	}
 	for _, m := range w.managed {
-		ws = append(ws, state.PutManaged(m))
 		again = append(again, m.Key)
 	}
 	var change *engine.Change

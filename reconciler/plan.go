@@ -9,6 +9,7 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/belay-dev/belay/manifests"
 	"github.com/belay-dev/belay/reconciler/engine"
@@ -363,11 +364,21 @@ func departed(s Subject, now time.Time) *state.Departed {
 	return &state.Departed{Namespace: d.Namespace, Name: d.Name, At: now, Managed: *s.Managed, Object: *kept.DeepCopy()}
 }
 
-// finished closes the row of a removal, and whatever else of the Deployment was still open.
+// finished closes the row of a removal, and whatever else of the Deployment was still open. What never ran is of the
+// Deployment that goes, and not of the next that has its name.
 func finished(rows []state.Row, removal int, now time.Time) []state.Row {
+	var uid types.UID
+	for _, r := range rows {
+		uid = cmp.Or(r.UID, uid)
+	}
 	var out []state.Row
 	for i, r := range rows {
+		named := r.UID == "" && uid != ""
+		r.UID = cmp.Or(r.UID, uid)
 		if !r.Open {
+			if named {
+				out = append(out, r)
+			}
 			continue
 		}
 		to := ledger.Superseded

@@ -32,6 +32,11 @@ func (l *Loop) release(ctx context.Context, r rollback.ReleaseRequest) (rollback
 	if err != nil {
 		return rollback.Released{}, err
 	}
+	if r.Hold != "" && (f.Hold == nil || f.Hold.ID != r.Hold) {
+		return rollback.Released{}, &rollback.Refusal{
+			Reason: rollback.Moved, Message: "it is no longer held as it was shown", HintText: "look again with belay holds",
+		}
+	}
 	if f.Hold == nil && len(f.Marks) == 0 {
 		return rollback.Released{}, &rollback.Refusal{
 			Reason: rollback.NotHeld, Message: fmt.Sprintf("Deployment %s/%s is not held, and nothing of it is bad", r.Namespace, r.Name),

@@ -69,7 +69,7 @@ func (w *world) goBack(verb, rest string) string {
 		res, err := w.loop.Pin(ctx, r)
 		out = printResult(res, err)
 	case "release": // NAME [preview=yes]
-		res, err := w.loop.Release(ctx, rollback.ReleaseRequest{Namespace: "default", Name: name, By: by, Preview: named["preview"] != ""})
+		res, err := w.loop.Release(ctx, rollback.ReleaseRequest{Namespace: "default", Name: name, Hold: named["hold"], By: by, Preview: named["preview"] != ""})
 		out = printReleased(res, err)
 	case "kubectl": // scale NAME N | rollout undo|restart|pause|resume NAME [to=REVISION]
 		out = w.kubectl(plain, number("to"), by)

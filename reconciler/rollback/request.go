@@ -67,9 +67,9 @@ type PinRequest struct {
 // ReleaseRequest is the wish to end the hold and the marks of a Deployment. With Preview nothing changes.
 type ReleaseRequest struct {
 	Namespace, Name string
+	Hold            string // ID of the hold that is meant; another one now, or none, refuses it with Moved. Empty: not checked
 	By              string
 	Preview         bool
-	Now             time.Time
 }
 
 // Fields that a person may set past Git, in OverrideRequest.Field.

@@ -13,6 +13,8 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/belay-dev/belay/cmd/belay/control"
+	"github.com/belay-dev/belay/reconciler"
+	"github.com/belay-dev/belay/reconciler/ledger"
 	"github.com/belay-dev/belay/state"
 )
 
@@ -26,14 +28,14 @@ func (r *reader) History(ctx context.Context, q control.HistoryQuery) ([]control
 	if len(rows) == 0 {
 		return nil, noDeployment(ns, q.Name)
 	}
+	if !q.At.IsZero() { // of all that had the name: it may have been another Deployment then
+		id := ranAt(rows, q.At)
+		return slices.DeleteFunc(historyOf(rows), func(r control.Row) bool { return r.ID != id }), nil
+	}
 	if !q.All {
 		rows = present(rows, r.uidOf(ns, q.Name, rows))
 	}
-	out := historyOf(rows)
-	if q.At.IsZero() {
-		return out, nil
-	}
-	return ranAt(out, q.At), nil
+	return historyOf(rows), nil
 }
 
 func noDeployment(ns, name string) error {
@@ -177,14 +179,23 @@ func list[T any](s []T) []T {
 	return s
 }
 
-// ranAt is the row that was handed over last at a time, alone; none when nothing ran. A commit that was held may run long
-// after newer rows did.
-func ranAt(rows []control.Row, at time.Time) []control.Row {
-	out := []control.Row{}
+// ranAt is the ID of the row that was handed over last at a time; empty when nothing ran, or ran any more. A commit that was
+// held may run long after newer rows did.
+func ranAt(rows []state.Row, at time.Time) string {
+	var id string
+	var since time.Time
 	for _, r := range rows {
-		if !r.StartedAt.IsZero() && !r.StartedAt.After(at) && (len(out) == 0 || !r.StartedAt.Before(out[0].StartedAt)) {
-			out = []control.Row{r}
+		began := r.StartedAt
+		removal := r.Template == "" && r.Outcome == ledger.Applied && r.Reason == string(reconciler.ReasonRemoved)
+		if removal {
+			began = r.EndedAt
+		}
+		if began.IsZero() || began.After(at) || began.Before(since) {
+			continue
+		}
+		if since, id = began, r.ID; removal {
+			id = ""
 		}
 	}
-	return out
+	return id
 }

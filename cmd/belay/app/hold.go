@@ -104,12 +104,7 @@ func (h *keeper) Release(ctx context.Context, r control.ReleaseRequest) (control
 	if err != nil {
 		return control.Release{}, err
 	}
-	if now, _ := h.store.Hold(ns, r.Name); r.Hold != "" && now.ID != r.Hold {
-		return control.Release{}, &control.Error{
-			Status: http.StatusConflict, Message: "it is no longer held as it was shown", HintText: "look again with belay holds",
-		}
-	}
-	res, err := h.loop.Release(ctx, rollback.ReleaseRequest{Namespace: ns, Name: r.Name, By: caller.Name, Preview: r.DryRun})
+	res, err := h.loop.Release(ctx, rollback.ReleaseRequest{Namespace: ns, Name: r.Name, Hold: r.Hold, By: caller.Name, Preview: r.DryRun})
 	if err != nil {
 		return control.Release{}, refused(err)
 	}

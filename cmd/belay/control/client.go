@@ -59,7 +59,7 @@ func (c *Client) History(ctx context.Context, q HistoryQuery) ([]Row, error) {
 		v.Set("all", "true")
 	}
 	if !q.At.IsZero() {
-		v.Set("at", q.At.UTC().Format(time.RFC3339))
+		v.Set("at", q.At.UTC().Format(time.RFC3339Nano))
 	}
 	return call[[]Row](ctx, c, http.MethodGet, "history", v, nil)
 }

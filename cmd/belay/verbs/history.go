@@ -38,7 +38,7 @@ func (e *env) history() *cobra.Command {
 		},
 	}
 	namespaceFlag(cmd, &q.Namespace)
-	cmd.Flags().StringVar(&at, "at", "", "show what ran at a time (RFC 3339)")
+	cmd.Flags().StringVar(&at, "at", "", "show what ran at a time (RFC 3339), also of a Deployment that is gone")
 	cmd.Flags().BoolVar(&q.All, "all", false, "include Deployments of that name that are gone")
 	outputFlag(cmd, &output)
 	return cmd
