@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"github.com/belay-dev/belay/manifests"
 	"github.com/belay-dev/belay/reconciler/change"
 	"github.com/belay-dev/belay/reconciler/rollback"
 )
@@ -12,7 +13,7 @@ import (
 const foresight = 10 * time.Second
 
 // foresee says what a rollback's change in Git would be at the newest head that is known here. Git is not asked.
-func (l *Loop) foresee(ctx context.Context, r rollback.Result) rollback.GitChange {
+func (l *Loop) foresee(ctx context.Context, r rollback.Result, secrets bool) rollback.GitChange {
 	out := r.Git
 	f := l.follows.Load().named[r.Row.Source]
 	held := l.template(r.Hold.Template)
@@ -21,6 +22,7 @@ func (l *Loop) foresee(ctx context.Context, r rollback.Result) rollback.GitChang
 	}
 	rows := l.o.Store.Rows(r.Hold.Namespace, r.Hold.Name)
 	task := change.RollbackTask(r.Hold, rows, held, out.Mode)
+	task.Secrets = secrets
 	ctx, cancel := context.WithTimeout(ctx, foresight)
 	defer cancel()
 	var p change.Plan
@@ -32,9 +34,15 @@ func (l *Loop) foresee(ctx context.Context, r rollback.Result) rollback.GitChang
 		out.Why = "not planned yet: " + err.Error()
 		return out
 	}
+	foreseen(&out, p, func(id manifests.ID) bool { return id == task.ID })
+	return out
+}
+
+// foreseen takes what a plan says into the change that it is for.
+func foreseen(out *rollback.GitChange, p change.Plan, named func(manifests.ID) bool) {
 	out.Mode, out.Why, out.Undo, out.Files = p.Mode, "", p.Commits, p.Touched
 	for _, o := range p.Objects {
-		if o.ID != task.ID {
+		if !named(o.ID) {
 			out.Objects = append(out.Objects, o.ID.String())
 		}
 	}
@@ -52,5 +60,4 @@ func (l *Loop) foresee(ctx context.Context, r rollback.Result) rollback.GitChang
 	case p.Mode == rollback.ModeHold:
 		out.State, out.Why = rollback.GitNone, "no way to change Git passes"
 	}
-	return out
 }

@@ -44,7 +44,7 @@ func (p *planner) resolve(s Subject, facts SourceFacts) Subject {
 // numbered is the hold with the revision number that its rollout gave what is held.
 func (p *planner) numbered(s Subject) *state.Hold {
 	for _, r := range s.Rows {
-		if r.ID == s.Hold.ID && r.Revision > 0 && r.Revision != s.Hold.Revision {
+		if ledger.RowOf(r, s.Hold.ID) && r.Revision > 0 && r.Revision != s.Hold.Revision {
 			h := *s.Hold
 			h.Revision = r.Revision
 			p.holds.Hold = &h
@@ -104,6 +104,9 @@ func (p *planner) judge(s Subject) Subject {
 			break // it is handed over first
 		}
 		p.holds.Ended, p.holds.Hold = true, nil
+		if i := target(s.Rows); i >= 0 && wanted == held {
+			p.attribute(s, *s.Hold, s.Rows[i].Commit)
+		}
 		p.say(false, ReasonHoldEnded, holdEnded(*s.Hold, wanted == held))
 		s.Hold, s.Held = nil, nil
 	case rollback.Kept:
@@ -169,8 +172,22 @@ func (p *planner) fill(s Subject, c state.Row) {
 	r.ChangeCause = c.ChangeCause
 	p.filled = []state.Row{r}
 	for _, m := range s.Marks {
-		if m.ID == r.ID && m.Commit == "" {
+		if ledger.RowOf(r, m.ID) && m.Commit == "" {
 			m.Commit = r.Commit
+			p.holds.Marks = append(p.holds.Marks, m)
+		}
+	}
+}
+
+// attribute names in the mark of a hold that had no rollout the commit that brought Git to the held template: fill sees to
+// the others.
+func (p *planner) attribute(s Subject, h state.Hold, commit string) {
+	if slices.ContainsFunc(s.Rows, func(r state.Row) bool { return ledger.RowOf(r, h.ID) }) {
+		return
+	}
+	for _, m := range s.Marks {
+		if m.ID == h.ID && m.Commit == "" && commit != "" {
+			m.Commit = commit
 			p.holds.Marks = append(p.holds.Marks, m)
 		}
 	}

@@ -43,7 +43,7 @@ func (l *Loop) Rollback(ctx context.Context, r rollback.Request) (rollback.Resul
 func (l *Loop) PreviewRollback(ctx context.Context, r rollback.Request) (rollback.Result, error) {
 	out, err := l.asked(ctx, func(ctx context.Context) (rollback.Result, error) { return l.rollback(ctx, r, true) })
 	if err == nil && !out.Skipped {
-		out.Git = l.foresee(ctx, out)
+		out.Git = l.foresee(ctx, out, r.Secrets)
 	}
 	return out, err
 }
@@ -151,12 +151,12 @@ func (l *Loop) rollback(ctx context.Context, r rollback.Request, preview bool) (
 	if r.ToCommit != "" {
 		r.ToCommit = l.stepOf(r.Namespace, r.Name, r.ToCommit)
 	}
-	return l.held(ctx, r.Namespace, r.Name, r.Mode, preview, func(f rollback.Facts) (rollback.Decision, error) { return rollback.Decide(f, r) })
+	return l.held(ctx, r.Namespace, r.Name, l.alone(r.Mode, r.Secrets), preview, func(f rollback.Facts) (rollback.Decision, error) { return rollback.Decide(f, r) })
 }
 
 func (l *Loop) pin(ctx context.Context, r rollback.PinRequest) (rollback.Result, error) {
 	r.Now = l.o.Now()
-	return l.held(ctx, r.Namespace, r.Name, rollback.ModeHold, false, func(f rollback.Facts) (rollback.Decision, error) { return rollback.DecidePin(f, r) })
+	return l.held(ctx, r.Namespace, r.Name, l.alone(rollback.ModeHold, false), false, func(f rollback.Facts) (rollback.Decision, error) { return rollback.DecidePin(f, r) })
 }
 
 // stepOf is the commit under which the ledger has one that a step covers; the prefix itself when no step does, or several.
@@ -170,8 +170,18 @@ func (l *Loop) stepOf(namespace, name, prefix string) string {
 	return prefix
 }
 
+// becoming says what becomes of a hold in the Git of a source, and gives the writes that record it.
+type becoming func(h state.Hold, source string) (rollback.GitChange, []state.Write)
+
+// alone is what becomes of a hold that has a change of its own.
+func (l *Loop) alone(mode rollback.Mode, secrets bool) becoming {
+	return func(h state.Hold, source string) (rollback.GitChange, []state.Write) {
+		return l.queue(h, source, mode, func(c *state.GitChange) { c.Secrets = secrets && mode == rollback.ModeRevert })
+	}
+}
+
 // held carries out a decision to hold a Deployment, again when what runs moved under it.
-func (l *Loop) held(ctx context.Context, namespace, name string, mode rollback.Mode, preview bool, decide func(rollback.Facts) (rollback.Decision, error)) (rollback.Result, error) {
+func (l *Loop) held(ctx context.Context, namespace, name string, git becoming, preview bool, decide func(rollback.Facts) (rollback.Decision, error)) (rollback.Result, error) {
 	for range passes {
 		in, f, err := l.about(namespace, name)
 		if err != nil {
@@ -187,7 +197,7 @@ func (l *Loop) held(ctx context.Context, namespace, name string, mode rollback.M
 		}
 		w := l.wishOf(d, f, &out)
 		source := sourceOf(in.Subjects[0])
-		out.Git, w.git = l.queue(d.Hold, source, mode)
+		out.Git, w.git = git(d.Hold, source)
 		actions, change := l.granted(&in, w)
 		out.Fields, out.Steps = l.forecast(&in.Subjects[0], change)
 		if preview {

@@ -61,6 +61,26 @@ func (w *world) goBack(verb, rest string) string {
 		}
 		res, err := do(ctx, r)
 		out = printResult(res, err)
+	case "takeback", "preview-takeback": // COMMIT [only=NAME,...] [expect=NAME:REVISION] [by=WHO] [role=rollback] [WHY...]
+		r := rollback.CommitRequest{Commit: name, By: by, Why: why, StableOnly: named["role"] == "rollback"}
+		for _, one := range strings.FieldsFunc(named["only"], func(r rune) bool { return r == ',' }) {
+			r.Only = append(r.Only, "default/"+one)
+		}
+		if of, at, ok := strings.Cut(named["expect"], ":"); ok {
+			n, _ := strconv.ParseInt(at, 10, 64)
+			r.Expect = map[string]int64{"default/" + of: n}
+		}
+		do := w.loop.RollbackCommit
+		if verb == "preview-takeback" {
+			do = w.loop.PreviewRollbackCommit
+		}
+		res, err := do(ctx, r)
+		if err != nil {
+			out = refusal(err)
+		}
+		for _, d := range res.Deployments {
+			out += d.Name + " " + printResult(d.Result, d.Err)
+		}
 	case "pin": // NAME [to=REVISION] [until=DURATION] [by=WHO] [WHY...]
 		r := rollback.PinRequest{Namespace: "default", Name: name, ToRevision: number("to"), By: by, Why: why}
 		if d, err := time.ParseDuration(named["until"]); err == nil {
@@ -75,6 +95,15 @@ func (w *world) goBack(verb, rest string) string {
 		out = w.kubectl(plain, number("to"), by)
 	case "holds":
 		return w.holds()
+	case "ids": // how many rollbacks all holds, and all marks, are of
+		holds, marks := map[string]bool{}, map[string]bool{}
+		for _, h := range w.store.Holds() {
+			holds[h.ID] = true
+		}
+		for _, m := range w.store.AllMarks() {
+			marks[m.ID] = true
+		}
+		return fmt.Sprintf("%d holds of %d, %d marks of %d\n", len(w.store.Holds()), len(holds), len(w.store.AllMarks()), len(marks))
 	case "events":
 		return w.events()
 	case "configmap": // NAME: what is in it

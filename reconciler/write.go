@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/belay-dev/belay/manifests"
 	"github.com/belay-dev/belay/reconciler/change"
 	"github.com/belay-dev/belay/reconciler/rollback"
 	"github.com/belay-dev/belay/state"
@@ -66,16 +67,22 @@ func (l *Loop) writes(ctx context.Context, f *follower) {
 	}
 }
 
-// queued lists the changes that wait for a source.
+// queued lists the changes that wait for a source: of those that are one together, the first.
 func (l *Loop) queued(f *follower) []state.GitChange {
+	seen := map[string]bool{}
 	return slices.DeleteFunc(l.o.Store.GitChanges(), func(c state.GitChange) bool {
-		return c.Source != f.Name || c.State != string(rollback.GitQueued)
+		if c.Source != f.Name || c.State != string(rollback.GitQueued) {
+			return true
+		}
+		again := c.Revert != "" && seen[c.ID]
+		seen[c.ID] = true
+		return again
 	})
 }
 
 // write tries to make one change, and returns how long to wait before the next try; 0: there is none.
 func (l *Loop) write(ctx context.Context, f *follower, c state.GitChange) time.Duration {
-	w := &writing{loop: l, of: f, change: c}
+	w := &writing{loop: l, of: f, change: c, left: map[manifests.ID]string{}}
 	err := w.land(ctx)
 	if ctx.Err() != nil || w.dropped {
 		return 0
@@ -140,9 +147,10 @@ type writing struct {
 	loop    *Loop
 	of      *follower
 	change  state.GitChange
-	hash    string // of the commit made last
-	sent    bool   // it is to be sent
-	dropped bool   // nobody wants the change any more
+	left    map[manifests.ID]string // of several Deployments, those that the commit does not set right, and why
+	hash    string                  // of the commit made last
+	sent    bool                    // it is to be sent
+	dropped bool                    // nobody wants the change any more
 }
 
 func (w *writing) settle(s rollback.GitState, why string) {
@@ -177,7 +185,7 @@ func (w *writing) plan(ctx context.Context, b Branch) (bool, error) {
 	if err := w.of.alone(ctx); err != nil {
 		return false, err
 	}
-	p, err := change.Make(ctx, w.of.Cache, b, e.task)
+	p, err := w.make(ctx, b, e)
 	w.of.release()
 	switch {
 	case err != nil:
@@ -189,10 +197,10 @@ func (w *writing) plan(ctx context.Context, b Branch) (bool, error) {
 		w.settle(rollback.GitNone, failures(p))
 		return false, nil
 	}
-	if w.hash, err = b.Commit(ctx, p, e.task.Wish, e.note); err != nil {
+	if w.hash, err = b.Commit(ctx, p, e.wish(), e.note); err != nil {
 		return false, err
 	}
-	w.change.Mode = string(p.Mode)
+	w.change.Made = string(p.Mode)
 	w.change.Attempts = append(w.change.Attempts, w.hash)
 	w.change.Attempts = w.change.Attempts[max(0, len(w.change.Attempts)-maxAttempts):]
 	kept, err := w.record(ctx)
@@ -248,11 +256,19 @@ func (w *writing) divert(ctx context.Context) error {
 // record makes the change durable as it is now, unless another one took its place, or nobody wants it any more.
 func (w *writing) record(ctx context.Context) (kept bool, err error) {
 	err = w.loop.durably(ctx, func(context.Context) error {
-		stored, there := w.loop.o.Store.GitChange(w.change.Namespace, w.change.Name, w.change.Field)
-		if kept = there && stored.ID == w.change.ID; !kept {
+		var ws []state.Write
+		for _, stored := range w.loop.together(w.change) {
+			c := w.change
+			c.Name, c.Namespace, c.Mode, c.Since = stored.Name, stored.Namespace, stored.Mode, stored.Since
+			if why := w.left[deploymentOf(c)]; why != "" && c.State != string(rollback.GitQueued) {
+				c.State, c.Reason = string(rollback.GitNone), why
+			}
+			ws = append(ws, state.PutGitChange(c))
+		}
+		if kept = len(ws) > 0; !kept {
 			return nil
 		}
-		_, err := w.loop.o.Store.Commit(state.PutGitChange(w.change))
+		_, err := w.loop.o.Store.Commit(ws...)
 		return err
 	})
 	return kept, err
@@ -260,16 +276,20 @@ func (w *writing) record(ctx context.Context) (kept bool, err error) {
 
 // errand is what the plan of a change begins with.
 type errand struct {
-	task change.Task
-	note CommitNote
+	task   change.Task
+	wishes []change.Wish // of a revert for several Deployments; the task is not used then
+	note   CommitNote
 }
 
 // errandOf gathers what a change wishes, from the ledger as it is now; false: nobody wants it any more.
 func (l *Loop) errandOf(c state.GitChange) (errand, bool) {
-	if stored, there := l.o.Store.GitChange(c.Namespace, c.Name, c.Field); !there || stored.ID != c.ID {
+	if len(l.together(c)) == 0 {
 		return errand{}, false
 	}
 	e := errand{note: CommitNote{Trailer: "Belay-Request", ID: c.ID, By: c.By, Why: c.Why, Instance: l.o.Store.Instance(), At: l.o.Now()}}
+	if c.Revert != "" {
+		return l.errandTogether(c, e)
+	}
 	if c.Field != FieldTemplate {
 		for _, o := range l.o.Store.Overrides(c.Namespace, c.Name) {
 			if o.Field == c.Field && o.ID == c.ID {
@@ -289,12 +309,13 @@ func (l *Loop) errandOf(c state.GitChange) (errand, bool) {
 		return errand{}, false
 	}
 	e.task = change.RollbackTask(h, l.o.Store.Rows(c.Namespace, c.Name), t, rollback.Mode(c.Mode))
+	e.task.Secrets = c.Secrets
 	e.note.Trailer, e.note.To, e.note.ToCommit = "Belay-Rollback", change.Target(h), e.task.Then
 	return e, true
 }
 
-// queue says what becomes of a rollback in Git, and gives the writes that record it.
-func (l *Loop) queue(h state.Hold, source string, mode rollback.Mode) (rollback.GitChange, []state.Write) {
+// queue says what becomes of a rollback in Git, and gives the writes that record it; with adds to the change.
+func (l *Loop) queue(h state.Hold, source string, mode rollback.Mode, with func(*state.GitChange)) (rollback.GitChange, []state.Write) {
 	none := func(why string) (rollback.GitChange, []state.Write) {
 		return rollback.GitChange{Mode: rollback.ModeHold, State: rollback.GitNone, Why: why},
 			[]state.Write{state.RemoveGitChange(h.Namespace, h.Name, FieldTemplate)}
@@ -313,6 +334,7 @@ func (l *Loop) queue(h state.Hold, source string, mode rollback.Mode) (rollback.
 		ID: h.ID, Namespace: h.Namespace, Name: h.Name, Field: FieldTemplate, Source: source, Mode: string(mode), By: h.By, Why: h.Reason,
 		Since: h.Since, State: string(rollback.GitQueued),
 	}
+	with(&c)
 	return rollback.GitChange{Mode: mode, State: rollback.GitQueued}, []state.Write{state.PutGitChange(c)}
 }
 

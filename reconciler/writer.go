@@ -39,10 +39,12 @@ type CommitNote struct {
 	ID       string
 	To       string // what is gone back to, for people: "revision 4 (3f2a91c)"
 	ToCommit string
-	By       string // from a token or the peer of the socket, never from a text
-	Why      string
-	Instance string
-	At       time.Time
+	// Deployments are those that it is about, as namespace/name; empty: the one of the wish.
+	Deployments []string
+	By          string // from a token or the peer of the socket, never from a text
+	Why         string
+	Instance    string
+	At          time.Time
 }
 
 // ErrBranchMoved is returned by a plan that was not made because the head is not the newest any more.

@@ -14,10 +14,15 @@ type GitChange struct {
 	Name      string    `json:"name"`
 	Field     string    `json:"field"` // what of the Deployment: template, or an override's field
 	Source    string    `json:"source"`
-	Mode      string    `json:"mode,omitempty"` // asked for; once it is made, what it is
+	Mode      string    `json:"mode,omitempty"` // asked for
+	Made      string    `json:"made,omitempty"` // the mode of the commit that was made last; empty: none was
 	By        string    `json:"by,omitempty"`
 	Why       string    `json:"why,omitempty"` // the person's words
 	Since     time.Time `json:"since,omitzero"`
+	// Revert is the one commit to take back for all changes of this ID and source together; empty: this one is alone.
+	Revert  string `json:"revert,omitempty"`
+	Secrets bool   `json:"secrets,omitempty"` // a revert that was asked for may change Secrets
+	Only    bool   `json:"only,omitempty"`    // the revert may change no other Deployments than those of its ID
 
 	State  string `json:"state"`            // queued, pushed, branch or none
 	Reason string `json:"reason,omitempty"` // of the state

@@ -109,8 +109,8 @@ func (c *check) inside(apps []manifests.App, files []string) {
 	}
 }
 
-// sharedHint is what is left to people: it takes the commit back for everything that it changed. SHA stands for it.
-const sharedHint = "take the commit back for all of them with: git revert SHA"
+// sharedHint is what helps instead: it takes the commit back for everything that it changed. SHA stands for it.
+const sharedHint = "take the commit back for all of them with: belay rollback --commit SHA"
 
 // object judges one object that differs.
 func (c *check) object(id manifests.ID) {

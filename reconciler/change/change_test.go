@@ -86,7 +86,7 @@ func content(f *fstest.MapFile) string {
 //	rollback NAME TO COMMITS [MODE] [secrets]   to what commit TO renders, which COMMITS changed since, newest first, or -
 //	unknown NAME TO COMMITS                     the same without the tree of TO
 //	scale NAME N | pause NAME | resume NAME | image NAME IMAGE [LIVE]
-//	revert COMMIT NAMES TO [secrets]            one commit for several Deployments
+//	revert COMMIT NAMES TO [secrets] [only]     one commit for several Deployments
 func TestPlans(t *testing.T) {
 	t.Parallel()
 	files, err := filepath.Glob("testdata/*.txtar")
@@ -226,7 +226,10 @@ func reverted(t *testing.T, base *manifests.Cache, h history, f []string) string
 	for _, name := range strings.Split(f[2], ",") {
 		wishes = append(wishes, Wish{ID: id(name), Template: &renderedAt(t, base, h, f[3], name).Spec.Template})
 	}
-	p, verdicts, err := MakeRevert(t.Context(), base, h, f[1], wishes, len(f) > 4)
+	flags := f[min(len(f), 4):]
+	p, verdicts, err := MakeRevert(t.Context(), base, h, Undo{
+		Commit: f[1], Wishes: wishes, Secrets: slices.Contains(flags, "secrets"), Only: slices.Contains(flags, "only"),
+	})
 	if err != nil {
 		return "error: " + err.Error() + "\n"
 	}

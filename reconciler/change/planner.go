@@ -223,7 +223,7 @@ func forced(list []Refusal, secrets bool) []Refusal {
 	var out []Refusal
 	for _, r := range list {
 		if r.Reason == SecretChanges && !secrets {
-			r.Hint = "take it back yourself with: git revert SHA"
+			r.Hint = secretsHint
 			out = append(out, r)
 		}
 	}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/belay-dev/belay/manifests"
 	"github.com/belay-dev/belay/reconciler/rollback"
+	"github.com/belay-dev/belay/state"
 )
 
 // Verdict tells what the revert of one commit does for one Deployment.
@@ -18,21 +19,37 @@ type Verdict struct {
 	Why []Refusal // empty: Git says again what the Deployment goes back to
 }
 
-// MakeRevert plans the revert of one commit that several Deployments go back behind, each to the pod template it had
-// before: one revert for all. A person asked for it, so it may change whatever the commit changed, Secrets only when
-// secrets says so. The verdicts are in the order of the Deployments: one that the revert does not set right stays as it is
-// held.
-func MakeRevert(ctx context.Context, base *manifests.Cache, repo Repository, commit string, wishes []Wish, secrets bool) (Plan, []Verdict, error) {
-	m, err := at(ctx, base, repo, Task{Mode: rollback.ModeRevert, Commits: []string{commit}, Secrets: secrets})
+// Undo is the wish to take one commit back for several Deployments, each to the pod template it had before.
+type Undo struct {
+	Commit  string
+	Wishes  []Wish
+	Secrets bool // Secrets may change
+	Only    bool // no other Deployment may change
+}
+
+// MakeRevert plans the revert of one commit that several Deployments go back behind: one revert for all. A person asked
+// for it, so it may change whatever the commit changed. The verdicts are in the order of the wishes: a Deployment that
+// the revert does not set right stays as it is held. Where it sets none right, nothing is to be written.
+func MakeRevert(ctx context.Context, base *manifests.Cache, repo Repository, u Undo) (Plan, []Verdict, error) {
+	commit := u.Commit
+	m, err := at(ctx, base, repo, Task{Mode: rollback.ModeRevert, Commits: []string{commit}, Secrets: u.Secrets})
 	if err != nil {
 		return Plan{}, nil, err
 	}
-	verdicts := make([]Verdict, len(wishes))
+	verdicts := make([]Verdict, len(u.Wishes))
+	m.plan.Agrees = true
+	for i, w := range u.Wishes {
+		verdicts[i].ID = w.ID
+		m.plan.Agrees = m.plan.Agrees && len(verdictOf(m.head, w)) == 0
+	}
+	if m.plan.Agrees {
+		return m.plan, verdicts, nil
+	}
 	all := func(r Refusal) (Plan, []Verdict, error) {
-		for i, w := range wishes {
-			verdicts[i] = Verdict{ID: w.ID, Why: []Refusal{r}}
-		}
 		m.fail(rollback.ModeRevert, r)
+		for i := range verdicts {
+			verdicts[i].Why = m.plan.Failed[0].Why
+		}
 		return m.plan, verdicts, nil
 	}
 	tree, files, err := repo.Reverted(ctx, []string{commit})
@@ -47,21 +64,51 @@ func MakeRevert(ctx context.Context, base *manifests.Cache, repo Repository, com
 	if err != nil {
 		return Plan{}, nil, fmt.Errorf("render the revert: %w", err)
 	}
-	for _, c := range update.Changes() {
-		if c.ID.Kind == "Secret" && !secrets {
-			return all(Refusal{Reason: SecretChanges, File: c.File, Object: c.ID, Message: "would change too", Hint: "take it back yourself with: git revert " + rollback.Short(commit)})
-		}
+	if r := u.forbidden(update); r != nil {
+		return all(*r)
 	}
 	after, err := m.head.Fork(ctx, tree, "revert")
 	if err != nil {
 		return Plan{}, nil, fmt.Errorf("render the revert: %w", err)
 	}
-	for i, w := range wishes {
-		verdicts[i] = Verdict{ID: w.ID, Why: verdictOf(after, w)}
+	right := 0
+	for i, w := range u.Wishes {
+		if verdicts[i].Why = verdictOf(after, w); len(verdicts[i].Why) == 0 {
+			right++
+		}
+	}
+	if right == 0 {
+		m.fail(rollback.ModeRevert, verdicts[0].Why...)
+		return m.plan, verdicts, nil
 	}
 	m.plan.Mode, m.plan.Commits = rollback.ModeRevert, []string{commit}
 	m.plan.Touched, m.plan.Objects = slices.Sorted(slices.Values(files)), update.Changes()
 	return m.plan, verdicts, nil
+}
+
+// secretsHint is what helps where a revert would change Secrets.
+const secretsHint = "ask again with --secrets, or take it back yourself with: git revert SHA"
+
+// forbidden is what no revert may do unless that was asked for too.
+func (u Undo) forbidden(update manifests.Update) *Refusal {
+	if len(update.Stale) > 0 {
+		return &Refusal{Reason: Unrendered, File: update.Stale[0].Path, Message: "could not be rendered any more"}
+	}
+	for _, c := range update.Changes() {
+		named := slices.ContainsFunc(u.Wishes, func(w Wish) bool { return w.ID == c.ID })
+		switch {
+		case c.ID.Kind == string(state.KindSecret) && !u.Secrets:
+			return &Refusal{
+				Reason: SecretChanges, File: c.File, Object: c.ID, Message: "would change too",
+				Hint: secretsHint,
+			}
+		case c.ID.Kind == string(state.KindDeployment) && !named && u.Only:
+			return &Refusal{
+				Reason: OtherDeployment, File: c.File, Object: c.ID, Message: "would change too", Hint: "ask again without --only",
+			}
+		}
+	}
+	return nil
 }
 
 func verdictOf(after *manifests.Cache, w Wish) []Refusal {

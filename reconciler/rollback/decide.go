@@ -64,6 +64,11 @@ func Decide(f Facts, r Request) (Decision, error) {
 	if err != nil {
 		return Decision{}, err
 	}
+	return f.grant(r, to, "")
+}
+
+// grant decides to go to a row, or refuses to; an empty id is one of its own.
+func (f Facts) grant(r Request, to state.Row, id string) (Decision, error) {
 	d := Decision{To: to, From: f.running()}
 	if f.Running.UID != "" && to.Template == f.Running.Template {
 		d.Skipped = true
@@ -75,7 +80,9 @@ func Decide(f Facts, r Request) (Decision, error) {
 	if d.Template = f.Template(to.Template); d.Template == nil {
 		return Decision{}, refuse(NoTemplate, "the pod template of "+f.nameOf(to)+" is not in the ledger", "")
 	}
-	d.ID = NewID(r.Now, f.Namespace, f.Name, strconv.Itoa(len(f.Rows)))
+	if d.ID = id; id == "" {
+		d.ID = NewID(r.Now, f.Namespace, f.Name, strconv.Itoa(len(f.Rows)))
+	}
 	for _, t := range f.bad(to) {
 		d.Warnings = append(d.Warnings, "the target is bad: "+t.String())
 	}

@@ -44,9 +44,11 @@ type Request struct {
 	// Expect is the revision that ran when the wish was made; another one now refuses it with Moved. 0: not checked.
 	Expect int64
 	Mode   Mode // empty: ModeAuto
-	Why    string
-	By     string // identity from a token or the peer of the socket, never from text
-	Door   Door   // empty: DoorCLI
+	// Secrets lets a revert that is asked for with ModeRevert change Secrets.
+	Secrets bool
+	Why     string
+	By      string // identity from a token or the peer of the socket, never from text
+	Door    Door   // empty: DoorCLI
 	// StableOnly refuses a target that is not stable: the role rollback may not go elsewhere.
 	StableOnly bool
 	Now        time.Time // set by the loop

@@ -97,15 +97,23 @@ func proposal(ctx context.Context, to *source.Writer, snap *source.Snapshot, p c
 			message += "\n" + n.Why
 		}
 	}
-	out, err := to.Commit(d, source.Text{
-		Message: message, At: n.At,
-		Trailers: []source.Trailer{
-			{Key: n.Trailer, Value: n.ID}, {Key: "Belay-Deployment", Value: w.ID.Namespace + "/" + w.ID.Name}, {Key: "Belay-To-Commit", Value: n.ToCommit},
-			{Key: "Belay-Requested-By", Value: n.By}, {Key: "Belay-Instance", Value: n.Instance},
-		},
-	})
+	out, err := to.Commit(d, source.Text{Message: message, At: n.At, Trailers: trailers(w, n)})
 	if err != nil {
 		return nil, withHint(err)
 	}
 	return out, nil
+}
+
+// trailers are the last lines of a commit's message.
+func trailers(w change.Wish, n reconciler.CommitNote) []source.Trailer {
+	out := []source.Trailer{{Key: n.Trailer, Value: n.ID}}
+	about := n.Deployments
+	if len(about) == 0 {
+		about = []string{w.ID.Namespace + "/" + w.ID.Name}
+	}
+	for _, name := range about {
+		out = append(out, source.Trailer{Key: "Belay-Deployment", Value: name})
+	}
+	return append(out, source.Trailer{Key: "Belay-To-Commit", Value: n.ToCommit}, source.Trailer{Key: "Belay-Requested-By", Value: n.By},
+		source.Trailer{Key: "Belay-Instance", Value: n.Instance})
 }

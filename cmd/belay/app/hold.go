@@ -62,12 +62,15 @@ func (h *keeper) Rollback(ctx context.Context, r control.RollbackRequest) (contr
 	if err := said(r.Why); err != nil {
 		return control.Rollback{}, err
 	}
+	if err := maySecrets(caller, r.Secrets); err != nil {
+		return control.Rollback{}, err
+	}
 	do := h.loop.Rollback
 	if r.DryRun {
 		do = h.loop.PreviewRollback
 	}
 	res, err := do(ctx, rollback.Request{
-		Namespace: ns, Name: r.Name, ToRevision: r.ToRevision, ToCommit: r.ToCommit, Expect: r.Expect, Mode: mode, Why: r.Why,
+		Namespace: ns, Name: r.Name, ToRevision: r.ToRevision, ToCommit: r.ToCommit, Expect: r.Expect, Mode: mode, Secrets: r.Secrets, Why: r.Why,
 		By: caller.Name, Door: rollback.DoorCLI, StableOnly: !caller.May(control.RoleEdit),
 	})
 	if err != nil {
@@ -200,10 +203,7 @@ func (h *keeper) rolledBack(ns, name string, r rollback.Result, dryRun bool) con
 	out := control.Rollback{
 		ID: r.ID, Namespace: ns, Name: name, DryRun: dryRun, Skipped: r.Skipped, Undone: []control.Row{}, Fields: fields(r.Fields),
 		Changed: list(r.Changed), Recreated: list(r.Recreate), Steps: steps(r.Steps), Pods: replaced(r.Steps), Warnings: list(r.Warnings),
-		Git: control.GitChange{
-			Mode: string(r.Git.Mode), State: string(r.Git.State), Why: r.Git.Why, Commit: r.Git.Commit, Branch: r.Git.Branch, Compare: r.Git.Compare,
-			Undo: r.Git.Undo, Files: r.Git.Files, Objects: r.Git.Objects, Failed: r.Git.Failed, Hint: r.Git.Hint,
-		},
+		Git: gitChange(r.Git),
 	}
 	out.NotDurable = r.NotDurable
 	if r.Hold.ID != "" {
@@ -289,7 +289,7 @@ func (r *reader) hold(h state.Hold) control.Hold {
 		out.Stable = r.stable(h, &t.Template)
 	}
 	if c, ok := r.store.GitChange(h.Namespace, h.Name, reconciler.FieldTemplate); ok && c.ID == h.ID {
-		out.GitChange = &control.GitChange{Mode: c.Mode, State: c.State, Why: c.Reason, Commit: c.Commit, Branch: c.Branch, Compare: c.Compare}
+		out.GitChange = &control.GitChange{Mode: cmp.Or(c.Made, c.Mode), State: c.State, Why: c.Reason, Commit: c.Commit, Branch: c.Branch, Compare: c.Compare}
 	}
 	out.Next = letGo(h, out.GitChange)
 	return out

@@ -93,7 +93,8 @@ func (a *App) serve(ctx context.Context, ls listeners, p parts, store *state.Sto
 		o.hooks = ls.hooks.Addr().String()
 	}
 	r := &reader{store: store, engine: p.engine, loop: p.loop, found: p.found, doing: p.doing, wrong: p.problems, survey: p.survey}
-	handler := control.Handler(r, o, &keeper{reader: r, loop: p.loop, wait: o.wait})
+	k := &keeper{reader: r, loop: p.loop, wait: o.wait}
+	handler := control.Handler(r, o, k, k)
 	api, err := a.kubernetes(ls.health, handler, store, p)
 	if err != nil {
 		return errors.Join(err, ls.close())

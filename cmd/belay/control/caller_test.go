@@ -33,11 +33,15 @@ func (service) Release(context.Context, ReleaseRequest) (Release, error) { retur
 func (service) Holds(context.Context) (Holds, error)                     { return Holds{}, nil }
 func (service) Follow(context.Context, string, func(Row)) (Row, error)   { return Row{}, nil }
 
+func (service) RollbackCommit(context.Context, CommitRollbackRequest) (CommitRollback, error) {
+	return CommitRollback{}, nil
+}
+
 // TestRoles: which role each call takes, and which of them a token that is confined to namespaces reaches. A caller that
 // nobody knows reaches nothing.
 func TestRoles(t *testing.T) {
 	t.Parallel()
-	h := Handler(service{}, service{}, service{})
+	h := Handler(service{}, service{}, service{}, service{})
 	for _, c := range []struct {
 		method, path string
 		need         Role
@@ -47,6 +51,7 @@ func TestRoles(t *testing.T) {
 		{"GET", "objects", RoleView, false}, {"POST", "plan", RoleView, false},
 		{"GET", "holds", RoleView, true}, {"GET", "follow", RoleView, true},
 		{"POST", "rollback", RoleRollback, true}, {"POST", "pin", RoleRollback, true}, {"POST", "release", RoleRollback, true},
+		{"POST", "rollback-commit", RoleRollback, true},
 		{"POST", "sync", RoleEdit, false}, {"POST", "suspend", RoleEdit, false}, {"POST", "resume", RoleEdit, false},
 		{"POST", "webhook-test", RoleEdit, false}, {"GET", "backup", RoleEdit, false},
 	} {

@@ -38,10 +38,11 @@ const prefix = "/belay/v1/"
 
 // Handler serves the API to callers that the request's context names (WithCaller), each to what its role lets it.
 // Errors are JSON objects {error, hint}.
-func Handler(r Reader, o Operator, h Holder) http.Handler {
+func Handler(r Reader, o Operator, h Holder, u Undoer) http.Handler {
 	s := routes{http.NewServeMux()}
 	s.reads(r)
 	s.holds(h)
+	s.undoes(u)
 	s.handle("POST", "sync", RoleEdit, false, http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) { sync(w, req, o) }))
 	s.answer("POST", "webhook-test", RoleEdit, false, func(req *http.Request) (any, error) {
 		return o.TestWebhook(req.Context(), req.URL.Query().Get("source"))

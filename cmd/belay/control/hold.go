@@ -24,6 +24,7 @@ type RollbackRequest struct {
 	ToCommit   string `json:"toCommit,omitempty"` // prefix of a hash
 	Expect     int64  `json:"expect,omitempty"`   // revision it was previewed on; another one that runs refuses it
 	Mode       string `json:"mode,omitempty"`     // auto, revert, restore or hold; empty: auto
+	Secrets    bool   `json:"secrets,omitempty"`  // mode revert may change Secrets
 	Why        string `json:"why,omitempty"`
 	DryRun     bool   `json:"dryRun,omitempty"` // only say what would be done
 }

@@ -18,24 +18,39 @@ type rollbackFlags struct {
 // rollback goes back. Exit status 0: the hold is applied; 1: refused, or nobody can tell.
 func (e *env) rollback() *cobra.Command {
 	var r control.RollbackRequest
+	var all control.CommitRollbackRequest
 	var f rollbackFlags
 	cmd := &cobra.Command{
-		Use:   "rollback deploy/NAME",
+		Use:   "rollback deploy/NAME | rollback --commit SHA",
 		Short: "Go back to a revision that ran, and stay there until Git agrees",
 		Long: "Go back to the stable revision that ran last, or to another one, at once and whatever Git says: the Deployment is\n" +
 			"held there until Git no longer wants what was rolled back. Everything else goes on being synced.\n\n" +
+			"With --commit, take one commit back for every Deployment that runs what it brought, or waits for it: one rollback,\n" +
+			"and one revert in Git.\n\n" +
 			"On a terminal it shows what it would do, and asks. Exit status 0: held; 1: refused.",
 		Example: "  belay rollback deploy/web --dry-run\n" +
 			"  belay rollback deploy/web -m '5xx since 02:10'\n" +
-			"  belay rollback deploy/web --to-revision 3 --yes --wait",
-		Args:              arguments(cobra.ExactArgs(1)),
+			"  belay rollback deploy/web --to-revision 3 --yes --wait\n" +
+			"  belay rollback --commit 3f2a91c -m 'the base image'",
+		Args:              arguments(cobra.MaximumNArgs(1)),
 		ValidArgsFunction: e.completeDeployments,
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if all.Commit != "" || len(args) == 0 {
+				if err := commitAlone(cmd, args); err != nil {
+					return UsageError(cmd.CommandPath(), err)
+				}
+				all.Mode, all.Secrets, all.Why, all.DryRun = r.Mode, r.Secrets, r.Why, r.DryRun
+				return e.takeBack(cmd, all, f)
+			}
 			var err error
 			if r.Name, err = deploymentName(cmd, args[0]); err != nil {
 				return err
 			}
 			switch {
+			case len(all.Only) > 0:
+				return UsageError(cmd.CommandPath(), errors.New("--only is for --commit"))
+			case r.Secrets && r.Mode != "revert":
+				return UsageError(cmd.CommandPath(), errors.New("--secrets is for --mode revert"))
 			case cmd.Flags().Changed("to-revision") && r.ToRevision <= 0:
 				return UsageError(cmd.CommandPath(), fmt.Errorf("--to-revision %d is not positive", r.ToRevision))
 			case r.ToRevision != 0 && r.ToCommit != "":
@@ -48,6 +63,9 @@ func (e *env) rollback() *cobra.Command {
 	flags := cmd.Flags()
 	flags.Int64Var(&r.ToRevision, "to-revision", 0, "revision to go back to (default the stable one that ran last)")
 	flags.StringVar(&r.ToCommit, "to-commit", "", "commit to go back to, of those in the history")
+	flags.StringVar(&all.Commit, "commit", "", "commit to take back, for every Deployment that it broke")
+	flags.StringSliceVar(&all.Only, "only", nil, "with --commit, the Deployments that go back, as namespace/name (default all)")
+	flags.BoolVar(&r.Secrets, "secrets", false, "a revert that is asked for may change Secrets")
 	flags.StringVar(&r.Mode, "mode", "auto", "what becomes of it in Git: auto, revert, restore or hold")
 	flags.StringVarP(&r.Why, "message", "m", "", "why; kept with the hold")
 	flags.BoolVar(&r.DryRun, "dry-run", false, "only show what would be done")
@@ -57,6 +75,20 @@ func (e *env) rollback() *cobra.Command {
 	e.completeFlag(cmd, "mode", "auto", "revert", "restore", "hold")
 	e.completeRevisions(cmd)
 	return cmd
+}
+
+// commitAlone refuses what --commit does not go with.
+func commitAlone(cmd *cobra.Command, args []string) error {
+	flags := cmd.Flags()
+	switch {
+	case !flags.Changed("commit"):
+		return errors.New("say what goes back: deploy/NAME, or --commit SHA")
+	case len(args) > 0:
+		return errors.New("--commit names no Deployment: see --only")
+	case flags.Changed("to-revision") || flags.Changed("to-commit") || flags.Changed("namespace"):
+		return errors.New("--commit says what goes back, and to what ran before it")
+	}
+	return nil
 }
 
 // rollBack shows, asks, and goes back.
