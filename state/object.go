@@ -6,6 +6,7 @@ import (
 	"maps"
 
 	appsv1 "k8s.io/api/apps/v1"
+	autoscalingv2 "k8s.io/api/autoscaling/v2"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
@@ -37,6 +38,8 @@ const (
 	KindResourceQuota Kind = "ResourceQuota"
 	KindEndpoints     Kind = "Endpoints"
 	KindEndpointSlice Kind = "EndpointSlice"
+
+	KindHorizontalPodAutoscaler Kind = "HorizontalPodAutoscaler" // of autoscaling/v2
 )
 
 // Key finds one object. Namespace is empty for a Namespace.
@@ -122,6 +125,13 @@ var kinds = []*kindInfo{
 		},
 	},
 	{kind: KindEvent, resource: "events", fresh: fresh[corev1.Event], shallow: shallow[corev1.Event]},
+	{
+		kind: KindHorizontalPodAutoscaler, group: autoscalingv2.GroupName, resource: "horizontalpodautoscalers",
+		fresh: fresh[autoscalingv2.HorizontalPodAutoscaler], shallow: shallow[autoscalingv2.HorizontalPodAutoscaler],
+		status: func(dst, src Object) {
+			dst.(*autoscalingv2.HorizontalPodAutoscaler).Status = src.(*autoscalingv2.HorizontalPodAutoscaler).Status
+		},
+	},
 	{
 		kind: KindNamespace, resource: "namespaces", global: true,
 		fresh: fresh[corev1.Namespace], shallow: shallow[corev1.Namespace],
@@ -215,6 +225,8 @@ func infoOf(o any) *kindInfo {
 		kind = KindEndpoints
 	case *discoveryv1.EndpointSlice:
 		kind = KindEndpointSlice
+	case *autoscalingv2.HorizontalPodAutoscaler:
+		kind = KindHorizontalPodAutoscaler
 	default:
 		return nil
 	}

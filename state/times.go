@@ -4,6 +4,7 @@ import (
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
+	autoscalingv2 "k8s.io/api/autoscaling/v2"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
@@ -25,6 +26,15 @@ func truncateTimes(o Object) {
 	case *corev1.Pod:
 		truncatePod(&o.Status)
 	case *corev1.Service:
+		for i := range o.Status.Conditions {
+			second(&o.Status.Conditions[i].LastTransitionTime)
+		}
+	case *autoscalingv2.HorizontalPodAutoscaler:
+		if o.Status.LastScaleTime != nil {
+			at := *o.Status.LastScaleTime
+			second(&at)
+			o.Status.LastScaleTime = &at
+		}
 		for i := range o.Status.Conditions {
 			second(&o.Status.Conditions[i].LastTransitionTime)
 		}

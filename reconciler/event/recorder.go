@@ -7,6 +7,7 @@ import (
 
 	"github.com/rs/zerolog"
 	appsv1 "k8s.io/api/apps/v1"
+	autoscalingv2 "k8s.io/api/autoscaling/v2"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -138,6 +139,8 @@ func apiVersion(obj state.Object) string {
 	switch obj.(type) {
 	case *appsv1.Deployment, *appsv1.ReplicaSet:
 		return appsv1.SchemeGroupVersion.String()
+	case *autoscalingv2.HorizontalPodAutoscaler:
+		return autoscalingv2.SchemeGroupVersion.String()
 	}
 	return corev1.SchemeGroupVersion.String()
 }

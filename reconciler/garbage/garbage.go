@@ -8,6 +8,7 @@ import (
 
 	"github.com/rs/zerolog"
 	appsv1 "k8s.io/api/apps/v1"
+	autoscalingv2 "k8s.io/api/autoscaling/v2"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
@@ -22,13 +23,14 @@ import (
 
 // kinds may have owners or be owners. Events have neither: they end by their age.
 var kinds = []state.Kind{
-	state.KindConfigMap, state.KindDeployment, state.KindEndpoints, state.KindEndpointSlice, state.KindPod, state.KindReplicaSet,
-	state.KindResourceQuota, state.KindSecret, state.KindService,
+	state.KindConfigMap, state.KindDeployment, state.KindEndpoints, state.KindEndpointSlice, state.KindHorizontalPodAutoscaler,
+	state.KindPod, state.KindReplicaSet, state.KindResourceQuota, state.KindSecret, state.KindService,
 }
 
 // groups are those of the kinds that are not in the core group.
 var groups = map[state.Kind]string{
 	state.KindDeployment: appsv1.GroupName, state.KindReplicaSet: appsv1.GroupName, state.KindEndpointSlice: discoveryv1.GroupName,
+	state.KindHorizontalPodAutoscaler: autoscalingv2.GroupName,
 }
 
 // expiry is the key under which all Events are looked at.

@@ -17,7 +17,7 @@ import (
 // contents are the kinds that live in a namespace, in the order in which they go: owners first, so that nothing is made
 // anew, and Events last, since all the others leave some.
 var contents = []state.Kind{
-	state.KindDeployment, state.KindReplicaSet, state.KindPod, state.KindService, state.KindEndpointSlice, state.KindEndpoints,
+	state.KindHorizontalPodAutoscaler, state.KindDeployment, state.KindReplicaSet, state.KindPod, state.KindService, state.KindEndpointSlice, state.KindEndpoints,
 	state.KindConfigMap, state.KindSecret, state.KindResourceQuota, state.KindEvent,
 }
 

@@ -56,7 +56,7 @@ func TestNamespaceGoes(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
-		ctx, cancel := context.WithCancel(context.Background())
+		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan error, 1)
 		go func() { done <- controller.Run(ctx, w.store, NewNamespaces(w.store, zerolog.Nop(), time.Now)) }()
 		ns := w.create(&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "shop"}})

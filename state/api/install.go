@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 
+	autoscalingv2 "k8s.io/api/autoscaling/v2"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -24,6 +25,7 @@ import (
 	"k8s.io/kubernetes/pkg/registry/authentication/selfsubjectreview"
 	"k8s.io/kubernetes/pkg/registry/authorization/selfsubjectaccessreview"
 	"k8s.io/kubernetes/pkg/registry/authorization/selfsubjectrulesreview"
+	autoscalers "k8s.io/kubernetes/pkg/registry/autoscaling/horizontalpodautoscaler/storage"
 	configmaps "k8s.io/kubernetes/pkg/registry/core/configmap/storage"
 	events "k8s.io/kubernetes/pkg/registry/core/event/storage"
 	namespaces "k8s.io/kubernetes/pkg/registry/core/namespace/storage"
@@ -44,6 +46,10 @@ func (b *backend) install(s *genericapiserver.GenericAPIServer, allowed access) 
 	if err != nil {
 		return err
 	}
+	scaling, err := b.autoscaling()
+	if err != nil {
+		return err
+	}
 	slices, err := b.endpointSlices()
 	if err != nil {
 		return err
@@ -53,6 +59,7 @@ func (b *backend) install(s *genericapiserver.GenericAPIServer, allowed access) 
 	}
 	return s.InstallAPIGroups(
 		group("apps", apps),
+		scaling,
 		group(discoveryv1.GroupName, map[string]rest.Storage{"endpointslices": slices}),
 		group("authorization.k8s.io", map[string]rest.Storage{
 			"selfsubjectaccessreviews": selfsubjectaccessreview.NewREST(allowed),
@@ -67,6 +74,19 @@ func group(name string, resources map[string]rest.Storage) *genericapiserver.API
 	g.VersionedResourcesStorageMap["v1"] = resources
 	g.PrioritizedVersions = []schema.GroupVersion{{Group: name, Version: "v1"}} // the library complains about the others
 	return &g
+}
+
+// autoscaling is served in both of its versions: older clients ask for v1.
+func (b *backend) autoscaling() (*genericapiserver.APIGroupInfo, error) {
+	hpa, hpaStatus, err := autoscalers.NewREST(b)
+	if err != nil {
+		return nil, err
+	}
+	resources := map[string]rest.Storage{"horizontalpodautoscalers": hpa, "horizontalpodautoscalers/status": hpaStatus}
+	g := group(autoscalingv2.GroupName, resources)
+	g.VersionedResourcesStorageMap["v2"] = resources
+	g.PrioritizedVersions = []schema.GroupVersion{{Group: autoscalingv2.GroupName, Version: "v2"}, {Group: autoscalingv2.GroupName, Version: "v1"}}
+	return g, nil
 }
 
 func (b *backend) apps() (map[string]rest.Storage, error) {

@@ -1,11 +1,13 @@
 package api
 
 import (
+	"cmp"
 	"fmt"
 	"strings"
 	"sync"
 
 	appsv1 "k8s.io/api/apps/v1"
+	autoscalingv2 "k8s.io/api/autoscaling/v2"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -25,20 +27,22 @@ import (
 
 // kept are the resources whose objects the store keeps.
 var kept = map[schema.GroupResource]struct {
-	kind   state.Kind
-	global bool
+	kind    state.Kind
+	global  bool
+	version string // in which objects are kept; empty: v1
 }{
-	{Resource: "configmaps"}:                                   {kind: state.KindConfigMap},
-	{Resource: "events"}:                                       {kind: state.KindEvent},
-	{Resource: "namespaces"}:                                   {kind: state.KindNamespace, global: true},
-	{Resource: "pods"}:                                         {kind: state.KindPod},
-	{Resource: "resourcequotas"}:                               {kind: state.KindResourceQuota},
-	{Resource: "secrets"}:                                      {kind: state.KindSecret},
-	{Resource: "services"}:                                     {kind: state.KindService},
-	{Resource: "endpoints"}:                                    {kind: state.KindEndpoints},
-	{Group: appsv1.GroupName, Resource: "deployments"}:         {kind: state.KindDeployment},
-	{Group: appsv1.GroupName, Resource: "replicasets"}:         {kind: state.KindReplicaSet},
-	{Group: discoveryv1.GroupName, Resource: "endpointslices"}: {kind: state.KindEndpointSlice},
+	{Resource: "configmaps"}:                           {kind: state.KindConfigMap},
+	{Resource: "events"}:                               {kind: state.KindEvent},
+	{Resource: "namespaces"}:                           {kind: state.KindNamespace, global: true},
+	{Resource: "pods"}:                                 {kind: state.KindPod},
+	{Resource: "resourcequotas"}:                       {kind: state.KindResourceQuota},
+	{Resource: "secrets"}:                              {kind: state.KindSecret},
+	{Resource: "services"}:                             {kind: state.KindService},
+	{Resource: "endpoints"}:                            {kind: state.KindEndpoints},
+	{Group: appsv1.GroupName, Resource: "deployments"}: {kind: state.KindDeployment},
+	{Group: appsv1.GroupName, Resource: "replicasets"}: {kind: state.KindReplicaSet},
+	{Group: autoscalingv2.GroupName, Resource: "horizontalpodautoscalers"}: {kind: state.KindHorizontalPodAutoscaler, version: "v2"},
+	{Group: discoveryv1.GroupName, Resource: "endpointslices"}:             {kind: state.KindEndpointSlice},
 }
 
 // backend gives every registry its storage over the one store.
@@ -57,7 +61,7 @@ func (b *backend) GetRESTOptions(gr schema.GroupResource, _ runtime.Object) (gen
 	if !ok {
 		return generic.RESTOptions{}, fmt.Errorf("resource %s is not kept", gr)
 	}
-	version := schema.GroupVersion{Group: gr.Group, Version: "v1"}
+	version := schema.GroupVersion{Group: gr.Group, Version: cmp.Or(k.version, "v1")}
 	config := storagebackend.NewDefaultConfig("", legacyscheme.Codecs.LegacyCodec(version))
 	config.EncodeVersioner = version
 	return generic.RESTOptions{
@@ -109,6 +113,8 @@ func clearStatus(o state.Object) {
 		o.Status = corev1.PodStatus{}
 	case *corev1.Service:
 		o.Status = corev1.ServiceStatus{}
+	case *autoscalingv2.HorizontalPodAutoscaler:
+		o.Status = autoscalingv2.HorizontalPodAutoscalerStatus{}
 	case *corev1.Namespace:
 		o.Status = corev1.NamespaceStatus{}
 	case *corev1.ResourceQuota:

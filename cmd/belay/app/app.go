@@ -9,6 +9,7 @@ import (
 
 	"github.com/rs/zerolog"
 
+	"github.com/belay-dev/belay/reconciler/autoscale"
 	"github.com/belay-dev/belay/reconciler/controller"
 	"github.com/belay-dev/belay/reconciler/embedded"
 	"github.com/belay-dev/belay/reconciler/event"
@@ -149,6 +150,7 @@ func (a *App) controllers(store *state.Store, pods node.PodRunner, proxy *servic
 	}
 	return append(services,
 		service.NewPublisher(store, a.log, a.now),
+		autoscale.New(store, recorder("horizontal-pod-autoscaler"), a.log, a.now),
 		rollout.New(store, recorder("deployment-controller"), a.log, a.now),
 		replicaset.New(store, recorder("replicaset-controller"), a.log, a.now),
 		garbage.New(store, a.log, a.now), garbage.NewNamespaces(store, a.log, a.now),

@@ -164,7 +164,8 @@ var resources = map[state.Kind]schema.GroupResource{
 	state.KindService: {Resource: "services"}, state.KindConfigMap: {Resource: "configmaps"}, state.KindSecret: {Resource: "secrets"},
 	state.KindNamespace: {Resource: "namespaces"}, state.KindPod: {Resource: "pods"}, state.KindEvent: {Resource: "events"},
 	state.KindResourceQuota: {Resource: "resourcequotas"}, state.KindEndpoints: {Resource: "endpoints"},
-	state.KindEndpointSlice: {Group: "discovery.k8s.io", Resource: "endpointslices"},
+	state.KindHorizontalPodAutoscaler: {Group: "autoscaling", Resource: "horizontalpodautoscalers"},
+	state.KindEndpointSlice:           {Group: "discovery.k8s.io", Resource: "endpointslices"},
 }
 
 func resourceOf(kind state.Kind) schema.GroupResource {
