@@ -41,10 +41,11 @@ func TestRollbackOnFullDisk(t *testing.T) {
 		t.Fatal(err)
 	}
 	full.Store(true)
-	for n := int64(2); store.DiskError() == nil; n++ { // the writer finds out by itself
-		if _, err := store.Commit(state.PutCursor(state.Cursor{Source: "other", Step: n})); err != nil {
-			break
-		}
+	if _, err := store.Commit(state.PutCursor(state.Cursor{Source: "other", Step: 2})); err != nil {
+		t.Fatal(err)
+	}
+	if err := store.WaitDurable(t.Context(), store.Version()); !errors.Is(err, state.ErrDisk) { // the writer finds out by itself
+		t.Fatalf("a full disk took a write: %v", err)
 	}
 	w.asked = true
 	out, err := w.loop.rollback(t.Context(), rollback.Request{Namespace: "default", Name: "web", By: "alice"}, false)
