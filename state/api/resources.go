@@ -49,6 +49,7 @@ var kept = map[schema.GroupResource]struct {
 type backend struct {
 	store    *state.Store
 	writer   Writer // nil: Git manages nothing
+	warn     func(before, after state.Object) []string
 	reach    Pods
 	watches  sync.WaitGroup // of the goroutines of all watches and streams
 	stopping chan struct{}  // closed when the server stops

@@ -38,6 +38,9 @@ type Options struct {
 	Store *state.Store
 	// Writer decides about what Git manages.
 	Writer Writer
+	// Warn says what whoever writes an object that Git does not manage is to be warned of, a line each; nil: nothing.
+	// before is nil when it is made, after when it is deleted. Neither may be modified.
+	Warn func(before, after state.Object) []string
 	// Metrics are shown beside the API server's own; nil: those alone.
 	Metrics prometheus.Gatherer
 	// Pods reaches into running pods; nil: nothing does.
@@ -76,7 +79,7 @@ const kubernetesVersion = "v1.36.3"
 func New(o Options) (*Server, error) {
 	libraries.log.Store(&o.Log)
 	s := &Server{
-		backend: &backend{store: o.Store, writer: o.Writer, reach: o.Pods, stopping: make(chan struct{})}, kubeconfig: filepath.Join(o.Dir, "kubeconfig"),
+		backend: &backend{store: o.Store, writer: o.Writer, warn: o.Warn, reach: o.Pods, stopping: make(chan struct{})}, kubeconfig: filepath.Join(o.Dir, "kubeconfig"),
 		ready: make(chan struct{}), connections: newConnections(o.Listener),
 	}
 	o.Listener = s.connections

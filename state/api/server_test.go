@@ -102,7 +102,7 @@ func serve(t *testing.T) *served {
 		t.Fatal(err)
 	}
 	api, err := New(Options{
-		Store: s.store, Writer: s.writer, Pods: inPods{}, Listener: listener, Dir: s.dir, Now: time.Now, Log: zerolog.New(s.log),
+		Store: s.store, Writer: s.writer, Pods: inPods{}, Listener: listener, Dir: s.dir, Now: time.Now, Log: zerolog.New(s.log), Warn: labelled,
 		Paths: map[string]http.Handler{"/belay/v1/": http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "own") })},
 	})
 	if err != nil {
@@ -171,7 +171,7 @@ func TestServer(t *testing.T) {
 		"objects": checkObjects, "managed": checkManaged, "roles": checkRoles, "doors": checkDoors, "watch": checkWatch,
 		"services": checkServices, "endpoints": checkEndpoints, "protection": checkProtection, "autoscaling": checkAutoscaling, "hostile": checkHostile, "files": checkFiles,
 		"logs": checkLogs, "port-forward": checkPortForward, "exec": checkExec,
-		"writer": checkWriter, "rollback": checkRollbackRole,
+		"writer": checkWriter, "warnings": checkWarnings, "rollback": checkRollbackRole,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

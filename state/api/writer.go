@@ -51,17 +51,28 @@ func (b *backend) ask(ctx context.Context, key state.Key, before, after state.Ob
 	}
 	m, managed := b.store.Managed(key)
 	if b.writer == nil || !managed || local {
-		return false, free(user, key)
+		if err := free(user, key); err != nil {
+			return false, err
+		}
+		if b.warn != nil {
+			warn(ctx, b.warn(before, after))
+		}
+		return false, nil
 	}
 	w := ManagedWrite{Managed: m, User: user, Old: before, New: after, AuditID: audit.GetAuditIDTruncated(ctx), DryRun: dryRun}
 	if info, ok := request.RequestInfoFrom(ctx); ok {
 		w.Verb, w.Subresource = info.Verb, info.Subresource
 	}
 	warnings, err := b.writer.Write(ctx, w)
+	warn(ctx, warnings)
+	return true, err
+}
+
+// warn sends warnings with the answer to a request.
+func warn(ctx context.Context, warnings []string) {
 	for _, text := range warnings {
 		warning.AddWarning(ctx, "", printable(text))
 	}
-	return true, err
 }
 
 // free refuses what is no rollback to who may do nothing else.

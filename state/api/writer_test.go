@@ -90,6 +90,45 @@ func checkWriter(t *testing.T, s *served) {
 	}
 }
 
+// labelled warns of the label warn of what is written, unless it was there before.
+func labelled(before, after state.Object) []string {
+	if after == nil || after.GetLabels()["warn"] == "" || before != nil && before.GetLabels()["warn"] == after.GetLabels()["warn"] {
+		return nil
+	}
+	return []string{"of " + after.GetLabels()["warn"]}
+}
+
+// checkWarnings: whoever writes what Git does not manage is warned once of what the write changes, in a dry run too.
+func checkWarnings(t *testing.T, s *served) {
+	ctx, warned := t.Context(), &heard{}
+	config := rest.CopyConfig(s.config)
+	config.QPS, config.WarningHandler = -1, warned
+	client, err := kubernetes.NewForConfig(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	apps := client.AppsV1().Deployments("default")
+	d := deployment("warned")
+	d.Labels = map[string]string{"warn": "creation"}
+	if _, err := apps.Create(ctx, d, metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := apps.Create(ctx, d, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	for _, patch := range []string{`{"spec":{"replicas":2}}`, `{"metadata":{"labels":{"warn":"change"}}}`} {
+		if _, err := apps.Patch(ctx, "warned", types.MergePatchType, []byte(patch), metav1.PatchOptions{}); err != nil {
+			t.Error(err)
+		}
+	}
+	if err := apps.Delete(ctx, "warned", metav1.DeleteOptions{}); err != nil {
+		t.Error(err)
+	}
+	if got, want := strings.Join(warned.text, "|"), "of creation|of creation|of change"; got != want {
+		t.Errorf("warned %q, want %q", got, want)
+	}
+}
+
 // checkRollbackRole: who may roll back patches what Git manages, as far as the writer takes it, and nothing else.
 func checkRollbackRole(t *testing.T, s *served) {
 	ctx, mine := t.Context(), s.as(t, RoleRollback).AppsV1().Deployments("default")

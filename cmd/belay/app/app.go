@@ -164,6 +164,7 @@ type parts struct {
 	engine  *embedded.Engine
 	found   *found
 	streams node.Streamer  // nil: nothing reaches into pods
+	fields  embedded.Pods  // says what of pods is not honoured; nil: all is
 	proxy   *service.Proxy // nil: Services answer nowhere
 	metrics *metrics
 }
@@ -172,7 +173,7 @@ type parts struct {
 func (a *App) wire(store *state.Store, pods podRuntime) parts {
 	engine, metrics := embedded.New(store, pods.fields), newMetrics(store)
 	survey := surveyBy(engine, pods.name, a.config.HostPaths)
-	return parts{following: a.newFollowing(store, engine, metrics, survey), engine: engine, metrics: metrics}
+	return parts{following: a.newFollowing(store, engine, metrics, survey), engine: engine, fields: pods.fields, metrics: metrics}
 }
 
 // HostKeys asks an ssh host for its keys, for review by a person.

@@ -47,8 +47,10 @@ type APIOptions struct {
 	Paths map[string]http.Handler
 	// Write sees to requests that would change what Git manages.
 	Write func(context.Context, ManagedWrite) (warnings []string, err error)
-	Now   func() time.Time
-	Log   zerolog.Logger
+	// Warn says what whoever writes an object that Git does not manage is to be warned of, a line each.
+	Warn func(before, after state.Object) []string
+	Now  func() time.Time
+	Log  zerolog.Logger
 }
 
 // kubernetes makes the Kubernetes API on a listener, with Belay's own beside it; nil when there is nothing to serve or
@@ -59,7 +61,8 @@ func (a *App) kubernetes(l net.Listener, own http.Handler, store *state.Store, p
 	}
 	w := &writer{store: store, loop: p.loop, branch: p.branch, log: a.log}
 	return a.API(APIOptions{
-		Store: store, Pods: p.streams, Metrics: p.metrics, Listener: l, Dir: a.dir, Paths: map[string]http.Handler{"/belay/v1/": own}, Write: w.Write, Now: a.now, Log: a.log,
+		Store: store, Pods: p.streams, Metrics: p.metrics, Listener: l, Dir: a.dir, Paths: map[string]http.Handler{"/belay/v1/": own},
+		Write: w.Write, Warn: func(before, after state.Object) []string { return unhonoured(p.fields, before, after) }, Now: a.now, Log: a.log,
 	})
 }
 

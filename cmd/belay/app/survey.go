@@ -11,6 +11,7 @@ import (
 	"github.com/belay-dev/belay/reconciler/embedded"
 	"github.com/belay-dev/belay/reconciler/engine"
 	"github.com/belay-dev/belay/reconciler/node/kubelet"
+	"github.com/belay-dev/belay/state"
 )
 
 // surveyBy finds what of objects an engine whose pods a runtime runs cannot honour.
@@ -42,4 +43,24 @@ var _ embedded.Pods = realPods{}
 
 func (realPods) Supports(spec *corev1.PodSpec) []engine.Unsupported {
 	return kubelet.Supports(spec, []string{"/"})
+}
+
+// unhonoured says what of the pods of an object that is written past Git is not honoured, a line each: of what the write
+// leaves as it is nothing is said.
+func unhonoured(pods embedded.Pods, before, after state.Object) []string {
+	said := map[engine.Unsupported]bool{}
+	if before != nil {
+		for _, u := range embedded.Unsupported(pods, before) {
+			said[u] = true
+		}
+	}
+	var out []string
+	if after != nil {
+		for _, u := range embedded.Unsupported(pods, after) {
+			if !said[u] {
+				out = append(out, u.Field+": "+u.Message)
+			}
+		}
+	}
+	return out
 }
