@@ -84,6 +84,9 @@ func completeDeployment(in *appsv1.Deployment) (Object, field.ErrorList, error) 
 
 func completeService(in *corev1.Service) (Object, field.ErrorList, error) {
 	kcorev1.SetObjectDefaults_Service(in)
+	if in.Spec.ClusterIP != "" && len(in.Spec.ClusterIPs) == 0 {
+		in.Spec.ClusterIPs = []string{in.Spec.ClusterIP} // as the API server does before it looks: manifests name the one
+	}
 	internal := new(core.Service)
 	if err := kcorev1.Convert_v1_Service_To_core_Service(in, internal, nil); err != nil {
 		return nil, nil, err

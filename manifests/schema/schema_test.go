@@ -210,6 +210,13 @@ func TestStoredService(t *testing.T) {
 	if svc.Spec.Type != "ClusterIP" || svc.Spec.SessionAffinity != "None" || svc.Spec.Ports[0].TargetPort.IntValue() != 80 || svc.Spec.Ports[0].Protocol != "TCP" || len(svc.Status.LoadBalancer.Ingress) > 0 {
 		t.Errorf("got %+v", svc)
 	}
+	obj, faults = decode(t, "v1", "Service", "metadata: {name: s, namespace: d}\nspec: {clusterIP: None, selector: {a: b}, ports: [{port: 80}]}")
+	if faults != nil {
+		t.Fatal(faults)
+	}
+	if ips := obj.(*corev1.Service).Spec.ClusterIPs; len(ips) != 1 || ips[0] != corev1.ClusterIPNone {
+		t.Errorf("a headless Service has the addresses %v", ips)
+	}
 	obj, _ = decode(t, "v1", "Namespace", "metadata: {name: shop}")
 	if obj.GetLabels()["kubernetes.io/metadata.name"] != "shop" {
 		t.Errorf("got %+v", obj)

@@ -24,18 +24,28 @@ func Endpoints(service *corev1.Service, port corev1.ServicePort, pods []*corev1.
 	if protocol(port.Protocol) != corev1.ProtocolTCP {
 		return nil
 	}
+	has := slices.DeleteFunc(slices.Clone(pods), func(p *corev1.Pod) bool { return targetPort(p, port) == 0 })
+	var out []Backend
+	for _, pod := range chosen(service, has) {
+		out = append(out, Backend{
+			Pod: string(pod.UID), Namespace: pod.Namespace, Name: pod.Name, IP: pod.Status.PodIP, Port: targetPort(pod, port),
+		})
+	}
+	return out
+}
+
+// chosen are the pods that answer for a Service: see Endpoints.
+func chosen(service *corev1.Service, pods []*corev1.Pod) []*corev1.Pod {
 	sorted := slices.SortedFunc(slices.Values(pods), func(a, b *corev1.Pod) int { return cmp.Compare(a.Name, b.Name) })
-	var ready, leaving []Backend
+	var ready, leaving []*corev1.Pod
 	for _, pod := range sorted {
-		number := targetPort(pod, port)
-		if number == 0 || pod.Namespace != service.Namespace || !Selects(service, pod.Labels) || !answers(service, pod) {
+		if pod.Namespace != service.Namespace || !Selects(service, pod.Labels) || !answers(service, pod) {
 			continue
 		}
-		b := Backend{Pod: string(pod.UID), Namespace: pod.Namespace, Name: pod.Name, Port: number}
 		if pod.DeletionTimestamp == nil {
-			ready = append(ready, b)
+			ready = append(ready, pod)
 		} else {
-			leaving = append(leaving, b)
+			leaving = append(leaving, pod)
 		}
 	}
 	if len(ready) == 0 {

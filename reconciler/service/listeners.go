@@ -2,17 +2,47 @@ package service
 
 import (
 	"net"
+	"net/netip"
 	"strconv"
+	"strings"
 
 	corev1 "k8s.io/api/core/v1"
+
+	"github.com/belay-dev/belay/reconciler/names"
 )
 
-// Listeners lists where the host answers for a Service: every node port, and of a LoadBalancer every port itself. Other
-// types, and what is not TCP, have none.
-func Listeners(service *corev1.Service, host string, pods []*corev1.Pod) []Listener {
-	if !Listens(service) {
+// Reach says where Services can be reached.
+type Reach struct {
+	// Host is the IP address of this machine on which NodePort and LoadBalancer Services answer; empty: nowhere.
+	Host string
+	// Cluster says that ClusterIPs are addresses of this machine, for its pods.
+	Cluster bool
+}
+
+// Front is what one Service is to its clients.
+type Front struct {
+	Listeners []Listener
+	Name      *names.Service // what its name stands for; nil: it has none
+}
+
+// FrontOf is what a Service is to its clients, given the pods of its namespace. Neither argument is modified.
+func FrontOf(service *corev1.Service, reach Reach, pods []*corev1.Pod) Front {
+	f := Front{Listeners: Listeners(service, reach, pods)}
+	if reach.Cluster && service.DeletionTimestamp == nil {
+		f.Name = nameOf(service, pods)
+	}
+	return f
+}
+
+// Listeners lists where a Service answers: on its ClusterIP, on every node port of the host, and of a LoadBalancer on
+// every port itself. What is not TCP answers nowhere.
+func Listeners(service *corev1.Service, reach Reach, pods []*corev1.Pod) []Listener {
+	if service.DeletionTimestamp != nil {
 		return nil
 	}
+	ip, err := netip.ParseAddr(service.Spec.ClusterIP) // a headless Service has none
+	cluster := reach.Cluster && err == nil
+	host := reach.Host != "" && onHost(service)
 	var out []Listener
 	for _, p := range service.Spec.Ports {
 		if protocol(p.Protocol) != corev1.ProtocolTCP {
@@ -21,24 +51,51 @@ func Listeners(service *corev1.Service, host string, pods []*corev1.Pod) []Liste
 		l := Listener{
 			Sticky: service.Spec.SessionAffinity == corev1.ServiceAffinityClientIP, Backends: Endpoints(service, p, pods),
 		}
-		if p.NodePort != 0 {
-			l.Address = address(host, p.NodePort)
+		if cluster {
+			l.Address = address(ip.String(), p.Port)
 			out = append(out, l)
 		}
-		if service.Spec.Type == corev1.ServiceTypeLoadBalancer && p.Port != p.NodePort {
-			l.Address = address(host, p.Port)
+		if host && p.NodePort != 0 {
+			l.Address = address(reach.Host, p.NodePort)
+			out = append(out, l)
+		}
+		if host && service.Spec.Type == corev1.ServiceTypeLoadBalancer && p.Port != p.NodePort {
+			l.Address = address(reach.Host, p.Port)
 			out = append(out, l)
 		}
 	}
 	return out
 }
 
-// Listens reports whether a Service has addresses on the host.
-func Listens(service *corev1.Service) bool {
-	if service.DeletionTimestamp != nil {
-		return false
-	}
+// onHost says whether a Service of this type has addresses on the host.
+func onHost(service *corev1.Service) bool {
 	return service.Spec.Type == corev1.ServiceTypeNodePort || service.Spec.Type == corev1.ServiceTypeLoadBalancer
+}
+
+// reached says whether anybody is to reach a Service.
+func reached(service *corev1.Service, reach Reach) bool {
+	return service.DeletionTimestamp == nil && (reach.Cluster || reach.Host != "" && onHost(service))
+}
+
+// nameOf is what the name of a Service stands for: its ClusterIP, the pods of a headless one, or another name.
+func nameOf(service *corev1.Service, pods []*corev1.Pod) *names.Service {
+	out := &names.Service{Namespace: service.Namespace, Name: service.Name, Alias: service.Spec.ExternalName}
+	for _, p := range service.Spec.Ports {
+		if p.Name != "" {
+			out.Ports = append(out.Ports, names.Port{Name: p.Name, Protocol: strings.ToLower(string(protocol(p.Protocol))), Number: uint16(p.Port)})
+		}
+	}
+	if ip, err := netip.ParseAddr(service.Spec.ClusterIP); err == nil {
+		out.Addresses = []netip.Addr{ip}
+	}
+	if service.Spec.ClusterIP == corev1.ClusterIPNone {
+		for _, pod := range chosen(service, pods) {
+			if ip, err := netip.ParseAddr(pod.Status.PodIP); err == nil {
+				out.Addresses = append(out.Addresses, ip)
+			}
+		}
+	}
+	return out
 }
 
 func address(host string, port int32) string { return net.JoinHostPort(host, strconv.Itoa(int(port))) }
@@ -50,7 +107,7 @@ func ingress(service *corev1.Service, host string, bound map[string]string) []co
 			return nil
 		}
 	}
-	if len(bound) == 0 {
+	if len(bound) == 0 || host == "" {
 		return nil
 	}
 	if net.ParseIP(host) == nil {

@@ -17,6 +17,7 @@ import (
 type Backend struct {
 	Pod             string // identity; what is drained
 	Namespace, Name string // where the pod is found
+	IP              string // of the pod; empty where it has none of its own
 	Port            int32
 }
 

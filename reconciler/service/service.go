@@ -16,10 +16,11 @@ import (
 	"github.com/belay-dev/belay/state"
 )
 
-// Doorkeeper opens and closes listeners: a Proxy.
+// Doorkeeper stands before the pods.
 type Doorkeeper interface {
-	// Set makes the listeners of one owner those given: see (*Proxy).Set.
-	Set(ctx context.Context, owner string, want []Listener) (map[string]string, error)
+	// Set makes what one Service, NAMESPACE/NAME, is to its clients that which is given; the zero value ends it. It tells
+	// the addresses that were opened by the address that was asked for, and of those that could not be opened the errors.
+	Set(ctx context.Context, owner string, want Front) (map[string]string, error)
 }
 
 // Dialer reaches a port of a pod that runs.
@@ -46,9 +47,9 @@ func DialPods(store *state.Store, pods Dialer) Dial {
 // Who the Events of a Service say they are from: what makes load balancers in a cluster.
 const component = "service-controller"
 
-// New is the controller that keeps p's listeners on host as Services and pods ask for.
-func New(store *state.Store, p Doorkeeper, host string, log zerolog.Logger, now func() time.Time) controller.Config {
-	s := &services{store: store, proxy: p, host: host, events: event.NewRecorder(store, component, now, event.Log(log))}
+// New is the controller that keeps what d opens as Services and pods ask for.
+func New(store *state.Store, d Doorkeeper, reach Reach, log zerolog.Logger, now func() time.Time) controller.Config {
+	s := &services{store: store, doors: d, reach: reach, events: event.NewRecorder(store, component, now, event.Log(log))}
 	return controller.Config{
 		Name: "service", Kinds: []state.Kind{state.KindService, state.KindPod}, Keys: s.keys, Resync: s.resync,
 		Reconcile: s.reconcile, Now: now, Log: log,
@@ -57,8 +58,8 @@ func New(store *state.Store, p Doorkeeper, host string, log zerolog.Logger, now 
 
 type services struct {
 	store  *state.Store
-	proxy  Doorkeeper
-	host   string
+	doors  Doorkeeper
+	reach  Reach
 	events *event.Recorder
 }
 
@@ -70,7 +71,7 @@ func (s *services) resync(store *state.Store) []state.Key {
 	return keys
 }
 
-// keys maps a Service to itself, and a pod to the listening Services that select it, or did, when what makes it an
+// keys maps a Service to itself, and a pod to the Services that select it, or did, when what makes it an
 // endpoint has changed.
 func (s *services) keys(e state.Event) []state.Key {
 	after, ok := e.Object.(*corev1.Pod)
@@ -83,7 +84,7 @@ func (s *services) keys(e state.Event) []state.Key {
 	}
 	var keys []state.Key
 	for _, o := range state.List[*corev1.Service](s.store, after.Namespace) {
-		if Listens(o) && (Selects(o, after.Labels) || before != nil && Selects(o, before.Labels)) {
+		if reached(o, s.reach) && (Selects(o, after.Labels) || before != nil && Selects(o, before.Labels)) {
 			keys = append(keys, state.KeyOf(o))
 		}
 	}
@@ -93,17 +94,17 @@ func (s *services) keys(e state.Event) []state.Key {
 // sameEndpoint reports whether a pod is to Services after a change what it was before.
 func sameEndpoint(a, b *corev1.Pod) bool {
 	ready := func(p *corev1.Pod) bool { return answers(&corev1.Service{}, p) }
-	return a.Status.Phase == b.Status.Phase && ready(a) == ready(b) &&
+	return a.Status.Phase == b.Status.Phase && a.Status.PodIP == b.Status.PodIP && ready(a) == ready(b) &&
 		(a.DeletionTimestamp == nil) == (b.DeletionTimestamp == nil) && equality.Semantic.DeepEqual(a.Labels, b.Labels)
 }
 
 func (s *services) reconcile(ctx context.Context, key state.Key, _ time.Time) (time.Time, error) {
 	service, _ := state.Get[*corev1.Service](s.store, key.Namespace, key.Name)
-	var want []Listener
-	if service != nil && Listens(service) {
-		want = Listeners(service, s.host, state.List[*corev1.Pod](s.store, key.Namespace))
+	var want Front
+	if service != nil && reached(service, s.reach) {
+		want = FrontOf(service, s.reach, state.List[*corev1.Pod](s.store, key.Namespace))
 	}
-	bound, err := s.proxy.Set(ctx, key.Namespace+"/"+key.Name, want)
+	bound, err := s.doors.Set(ctx, key.Namespace+"/"+key.Name, want)
 	if ctx.Err() != nil {
 		return time.Time{}, ctx.Err()
 	}
@@ -128,7 +129,7 @@ func (s *services) reconcile(ctx context.Context, key state.Key, _ time.Time) (t
 func (s *services) writeStatus(service *corev1.Service, bound map[string]string) error {
 	var want []corev1.LoadBalancerIngress
 	if service.Spec.Type == corev1.ServiceTypeLoadBalancer {
-		want = ingress(service, s.host, bound)
+		want = ingress(service, s.reach.Host, bound)
 	}
 	if equality.Semantic.DeepEqual(service.Status.LoadBalancer.Ingress, want) {
 		return nil

@@ -33,10 +33,11 @@ type desk struct {
 	sets  int
 }
 
-func (d *desk) Set(_ context.Context, owner string, want []service.Listener) (map[string]string, error) {
+func (d *desk) Set(_ context.Context, owner string, front service.Front) (map[string]string, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.sets++
+	want := front.Listeners
 	bound, lines := map[string]string{}, []string{}
 	var err error
 	for _, l := range want {
@@ -51,7 +52,10 @@ func (d *desk) Set(_ context.Context, owner string, want []service.Listener) (ma
 		}
 		lines = append(lines, line)
 	}
-	if d.doors[owner] = strings.Join(lines, "; "); len(want) == 0 {
+	if n := front.Name; n != nil {
+		lines = append(lines, fmt.Sprint(n.Name, " is ", n.Addresses, n.Alias))
+	}
+	if d.doors[owner] = strings.Join(lines, "; "); len(lines) == 0 {
 		delete(d.doors, owner)
 	}
 	return bound, err
@@ -81,7 +85,7 @@ func (d *desk) commit(ws ...state.Write) {
 }
 
 // inBubble runs f beside a working controller.
-func inBubble(t *testing.T, f func(*desk)) {
+func inBubble(t *testing.T, reach service.Reach, f func(*desk)) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		store, err := state.OpenMemory(state.Options{Now: time.Now})
@@ -92,7 +96,7 @@ func inBubble(t *testing.T, f func(*desk)) {
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan error, 1)
 		go func() {
-			done <- controller.Run(ctx, store, service.New(store, d, "127.0.0.1", zerolog.Nop(), time.Now))
+			done <- controller.Run(ctx, store, service.New(store, d, reach, zerolog.Nop(), time.Now))
 		}()
 		f(d)
 		cancel()
@@ -112,6 +116,8 @@ func web(kind corev1.ServiceType) *corev1.Service {
 	}}
 }
 
+var onHost = service.Reach{Host: "127.0.0.1"}
+
 // bare is a pod as it is created: state gives it its UID, and its status comes with an update of it.
 func bare(words string) *corev1.Pod {
 	p := pod(words)
@@ -120,7 +126,7 @@ func bare(words string) *corev1.Pod {
 }
 
 func TestFollowsPods(t *testing.T) {
-	inBubble(t, func(d *desk) {
+	inBubble(t, onHost, func(d *desk) {
 		d.commit(state.Create(web(corev1.ServiceTypeNodePort)), state.Create(bare("a")), state.Create(bare("b")), state.Create(bare("o other")))
 		for _, words := range []string{"a", "b unready", "o other"} {
 			d.commit(state.UpdateStatus(bare(words)))
@@ -151,7 +157,7 @@ func TestFollowsPods(t *testing.T) {
 }
 
 func TestLoadBalancer(t *testing.T) {
-	inBubble(t, func(d *desk) {
+	inBubble(t, onHost, func(d *desk) {
 		d.taken["127.0.0.1:80"] = true
 		d.commit(state.Create(web(corev1.ServiceTypeLoadBalancer)))
 		d.expect("the port is taken", "default/web: 127.0.0.1:30080 →")
@@ -223,4 +229,50 @@ func TestDialFindsThePod(t *testing.T) {
 	if _, err := dial(t.Context(), b); err == nil || errors.Is(err, reached) {
 		t.Errorf("got %v", err)
 	}
+}
+
+// TestCluster: Services answer on their ClusterIPs and have names, whatever their type.
+func TestCluster(t *testing.T) {
+	inBubble(t, service.Reach{Cluster: true}, func(d *desk) {
+		plain := web(corev1.ServiceTypeClusterIP)
+		plain.Spec.ClusterIP, plain.Spec.Ports[0].NodePort, plain.Spec.Ports[0].Name = "10.96.0.7", 0, "http"
+		headless := plain.DeepCopy()
+		headless.Name, headless.Spec.ClusterIP = "each", corev1.ClusterIPNone
+		outside := &corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "out"}, Spec: corev1.ServiceSpec{
+			Type: corev1.ServiceTypeExternalName, ExternalName: "www.example.org",
+		}}
+		d.commit(state.Create(plain), state.Create(headless), state.Create(outside), state.Create(bare("a")))
+		none := "default/each: each is []\ndefault/out: out is []www.example.org\ndefault/web: 10.96.0.7:80 →; web is [10.96.0.7]"
+		d.expect("no pod is ready", none)
+		ready := bare("a")
+		ready.Status.PodIP = "10.244.0.2"
+		d.commit(state.UpdateStatus(ready))
+		d.expect("one is", "default/each: each is [10.244.0.2]\ndefault/out: out is []www.example.org\n"+
+			"default/web: 10.96.0.7:80 → a:8080; web is [10.96.0.7]")
+		moved := ready.DeepCopy()
+		moved.Status.PodIP = "10.244.0.3"
+		d.commit(state.UpdateStatus(moved))
+		d.expect("it has another address", "default/each: each is [10.244.0.3]\ndefault/out: out is []www.example.org\n"+
+			"default/web: 10.96.0.7:80 → a:8080; web is [10.96.0.7]")
+		d.commit(state.UpdateStatus(bare("a unready")))
+		d.expect("it is ready no more", none)
+		d.commit(state.Delete(state.KeyOf(plain), state.DeleteOptions{}), state.Delete(state.KeyOf(outside), state.DeleteOptions{}))
+		d.expect("two went", "default/each: each is []")
+	})
+}
+
+// TestCanary: two Deployments behind one Service share its clients, pod by pod.
+func TestCanary(t *testing.T) {
+	inBubble(t, onHost, func(d *desk) {
+		d.commit(state.Create(web(corev1.ServiceTypeNodePort)))
+		for _, words := range []string{"stable-1", "stable-2", "canary-1"} {
+			p := bare(words)
+			p.Labels["v"], _, _ = strings.Cut(words, "-")
+			d.commit(state.Create(p))
+			d.commit(state.UpdateStatus(p))
+		}
+		d.expect("both", "default/web: 127.0.0.1:30080 → canary-1:8080 stable-1:8080 stable-2:8080")
+		d.commit(state.UpdateStatus(bare("canary-1 unready")))
+		d.expect("the canary fails", "default/web: 127.0.0.1:30080 → stable-1:8080 stable-2:8080")
+	})
 }

@@ -66,7 +66,9 @@ func (a *App) Run(ctx context.Context) (err error) {
 	if a.Seams.Now != nil {
 		a.now = a.Seams.Now
 	}
-	store, err := state.Open(a.dir, state.Options{Now: a.now, Reserve: reserve, Disk: a.Seams.Disk})
+	store, err := state.Open(a.dir, state.Options{
+		Now: a.now, Reserve: reserve, Disk: a.Seams.Disk, ServiceRange: a.config.Services.prefix(),
+	})
 	if err != nil {
 		return withHint(err)
 	}
@@ -86,7 +88,8 @@ func (a *App) Run(ctx context.Context) (err error) {
 		return err
 	}
 	parts := a.wire(store, pods)
-	parts.found, parts.streams, parts.proxy = found, pods.streams, a.proxy(store, pods.streams)
+	parts.found, parts.streams = found, pods.streams
+	parts.door, parts.reach = a.door(store, pods)
 	pods.origins.following = parts.following
 	defer func() { err = errors.Join(err, parts.close()) }()
 	listeners, err := a.listen()
@@ -122,13 +125,13 @@ func (a *App) start(start func(string, func(context.Context) error), parts parts
 		if err := parts.found.decided(ctx, store, pods); err != nil {
 			return err
 		}
-		for _, c := range a.controllers(store, pods, parts.proxy) {
+		for _, c := range a.controllers(store, pods, parts) {
 			start(c.Name, func(ctx context.Context) error { return controller.Run(ctx, store, c) })
 		}
 		return nil
 	})
-	if parts.proxy != nil {
-		start("proxy", parts.proxy.Run)
+	if parts.door != nil {
+		start("services", parts.door.Run)
 	}
 	start("comparison", func(ctx context.Context) error { return parts.found.compare(ctx, store, parts.loop) })
 	start("sources", parts.run)
@@ -140,13 +143,13 @@ func (a *App) start(start func(string, func(context.Context) error), parts parts
 	start("control", func(ctx context.Context) error { return a.serve(ctx, ls, parts, store) })
 }
 
-// controllers are the ones that run what the engine applied. Without a proxy Services answer nowhere.
-func (a *App) controllers(store *state.Store, pods node.PodRunner, proxy *service.Proxy) []controller.Config {
+// controllers are the ones that run what the engine applied. Without a door Services answer nowhere.
+func (a *App) controllers(store *state.Store, pods node.PodRunner, p parts) []controller.Config {
 	recorder := func(component string) *event.Recorder { return event.NewRecorder(store, component, a.now) }
 	var services []controller.Config
-	if proxy != nil {
-		pods = newDraining(pods, proxy)
-		services = append(services, a.serviceController(store, proxy))
+	if p.door != nil {
+		pods = newDraining(pods, p.door)
+		services = append(services, service.New(store, p.door, p.reach, a.log, a.now))
 	}
 	return append(services,
 		service.NewPublisher(store, a.log, a.now),
@@ -163,9 +166,10 @@ type parts struct {
 	*following
 	engine  *embedded.Engine
 	found   *found
-	streams node.Streamer  // nil: nothing reaches into pods
-	fields  embedded.Pods  // says what of pods is not honoured; nil: all is
-	proxy   *service.Proxy // nil: Services answer nowhere
+	streams node.Streamer // nil: nothing reaches into pods
+	fields  embedded.Pods // says what of pods is not honoured; nil: all is
+	door    door          // nil: Services answer nowhere
+	reach   service.Reach
 	metrics *metrics
 }
 

@@ -125,7 +125,10 @@ const DefaultListen = "127.0.0.1:7443"
 
 // DefaultConfig returns the configuration of an empty file.
 func DefaultConfig() Config {
-	return Config{MaxRollouts: 10, Limits: DefaultLimits(), Runtime: RuntimeAuto, Listen: DefaultListen, Services: ServicesConfig{Listen: "127.0.0.1"}}
+	return Config{
+		MaxRollouts: 10, Limits: DefaultLimits(), Runtime: RuntimeAuto, Listen: DefaultListen,
+		Services: ServicesConfig{Listen: "127.0.0.1", Range: DefaultRange},
+	}
 }
 
 // DefaultSource returns what a source gets for the keys it leaves out. Name, URL and Apps have no default.

@@ -115,7 +115,7 @@ simulate: ["web:2=missing", "registry:5000/web@sha256:aa=crash", delay=200ms]
 		Runtime:  RuntimeSimulated,
 		Simulate: []string{"web:2=missing", "registry:5000/web@sha256:aa=crash", "delay=200ms"},
 		Listen:   DefaultListen,
-		Services: ServicesConfig{Listen: "127.0.0.1"},
+		Services: ServicesConfig{Listen: "127.0.0.1", Range: "10.96.0.0/16"},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("parsed (-want +got):\n%s", diff)
@@ -131,8 +131,11 @@ func TestParseConfigProblems(t *testing.T) {
 		want []string
 	}{
 		"services": {
-			"services: {listen: localhost}\n",
-			[]string{`f:1: services.listen: "localhost" is not an IP address`},
+			"services: {listen: localhost, range: 10.96.0.1/16}\n",
+			[]string{
+				`f:1: services.listen: "localhost" is not an IP address`,
+				`f:1: services.range: "10.96.0.1/16" is not an IPv4 network of eight addresses or more`,
+			},
 		},
 		"webhooks": {
 			"webhook: {listen: here}\n",

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -19,6 +20,7 @@ import (
 	"github.com/belay-dev/belay/reconciler/node/docker"
 	"github.com/belay-dev/belay/reconciler/node/kubelet"
 	"github.com/belay-dev/belay/reconciler/node/simulated"
+	"github.com/belay-dev/belay/reconciler/service/network"
 	"github.com/belay-dev/belay/state"
 )
 
@@ -37,8 +39,9 @@ type podRuntime struct {
 	name    Runtime
 	reason  string
 	runner  node.PodRunner
-	streams node.Streamer // reaches into them; nil: nothing does
-	fields  embedded.Pods // says what of them is not honoured; nil: all is
+	streams node.Streamer    // reaches into them; nil: nothing does
+	fields  embedded.Pods    // says what of them is not honoured; nil: all is
+	cluster *network.Cluster // how they reach Services; nil: not at all
 	origins *origins
 	close   func() error
 }
@@ -60,12 +63,17 @@ func (a *App) podRuntime(ctx context.Context, store *state.Store) (podRuntime, e
 		return r, err
 	}
 	if engine != nil {
+		var names netip.Addr
+		if r.cluster = a.claim(); r.cluster != nil {
+			names = r.cluster.Names
+		}
 		k := kubelet.New(kubelet.Options{
-			Runtime: engine, Objects: kubelet.Stored(store), Dir: filepath.Join(a.dir, "pods"), HostPaths: a.config.HostPaths,
+			Runtime: engine, Names: names, Objects: kubelet.Stored(store), Dir: filepath.Join(a.dir, "pods"), HostPaths: a.config.HostPaths,
 			Instance: store.Instance(), Origin: r.origins.of(a.dir), DockerConfig: dockerConfig,
 			Held: func(dir string) bool { return dir != a.dir && held(dir) }, Now: a.now, Log: a.log,
 		})
-		r.runner, r.streams, r.fields, r.close = lasting(k, store), k, k, engine.Close
+		r.runner, r.streams, r.fields = lasting(k, store), k, k
+		r.close = func() error { return errors.Join(r.cluster.Close(), engine.Close()) }
 		return r, nil
 	}
 	options, err := simulated.Parse(a.config.Simulate)

@@ -4,15 +4,16 @@ import (
 	"context"
 	"errors"
 	"net"
+	"net/netip"
 	"sync"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
 
-	"github.com/belay-dev/belay/reconciler/controller"
 	"github.com/belay-dev/belay/reconciler/node"
 	"github.com/belay-dev/belay/reconciler/service"
+	"github.com/belay-dev/belay/reconciler/service/network"
 	"github.com/belay-dev/belay/state"
 )
 
@@ -20,25 +21,71 @@ import (
 type ServicesConfig struct {
 	// Listen is the IP address of this machine on which NodePort and LoadBalancer Services answer; empty: nowhere.
 	Listen string `yaml:"listen"`
+	// Range is where ClusterIPs come from, an IPv4 prefix.
+	Range string `yaml:"range"`
 }
+
+// DefaultRange is where ClusterIPs come from as clusters are commonly set up.
+const DefaultRange = "10.96.0.0/16"
+
+// maxRangeBits leaves a range eight addresses.
+const maxRangeBits = 29
 
 func (v *validator) services(s ServicesConfig) {
 	if s.Listen != "" && net.ParseIP(s.Listen) == nil {
 		v.add("services.listen", "%q is not an IP address", s.Listen)
 	}
+	if p, err := netip.ParsePrefix(s.Range); err != nil || !p.Addr().Is4() || p.Bits() > maxRangeBits || p.Masked() != p {
+		v.add("services.range", "%q is not an IPv4 network of eight addresses or more", s.Range)
+		v.hint("for example " + DefaultRange)
+	}
 }
 
-// proxy carries the connections of Services; nil when they answer nowhere.
-func (a *App) proxy(store *state.Store, streams node.Streamer) *service.Proxy {
-	if a.config.Services.Listen == "" || streams == nil {
+// prefix is the range; the configuration is valid.
+func (s ServicesConfig) prefix() netip.Prefix {
+	p, err := netip.ParsePrefix(s.Range)
+	if err != nil {
+		return netip.Prefix{} // what state has by itself
+	}
+	return p
+}
+
+// door is what stands between the clients of Services and the pods.
+type door interface {
+	service.Doorkeeper
+	drainer
+	Run(ctx context.Context) error
+}
+
+// drainer lets pods end what they were given.
+type drainer interface {
+	// Drain gives a pod no new connection, and returns when it has begun to answer those that it has.
+	Drain(ctx context.Context, uid string) error
+	// Forget ends what Drain remembers.
+	Forget(ctx context.Context, uid string) error
+}
+
+// claim has pods on a bridge of this machine reach ClusterIPs and names. Where that is not allowed it says so, and they
+// do not.
+func (a *App) claim() *network.Cluster {
+	cluster, err := network.Claim(a.config.Services.prefix())
+	if err != nil {
+		a.log.Warn().Err(err).Str("hint", "run belay as root, or with the capabilities NET_ADMIN and NET_BIND_SERVICE; "+
+			"a second service on this machine takes another services.range").
+			Msg("pods reach no Service by address or name")
 		return nil
 	}
-	return service.NewProxy(service.DialPods(store, streams))
+	a.log.Info().Str("clusterIPs", a.config.Services.Range).Stringer("names", cluster.Names).Msg("pods reach Services by address and name")
+	return cluster
 }
 
-// serviceController keeps the proxy's listeners as Services ask for.
-func (a *App) serviceController(store *state.Store, proxy *service.Proxy) controller.Config {
-	return service.New(store, proxy, a.config.Services.Listen, a.log, a.now)
+// door makes what stands before the pods; nil when Services answer nowhere.
+func (a *App) door(store *state.Store, pods podRuntime) (door, service.Reach) {
+	reach := service.Reach{Host: a.config.Services.Listen, Cluster: pods.cluster != nil}
+	if pods.streams == nil || reach == (service.Reach{}) {
+		return nil, reach
+	}
+	return network.New(service.DialPods(store, pods.streams), pods.cluster), reach
 }
 
 // drainTime bounds how long a pod that is to stop may take to begin its answers.
@@ -47,15 +94,15 @@ const drainTime = 500 * time.Millisecond
 // draining has a pod begin to answer what Services gave it before it is stopped, and gives it nothing more.
 type draining struct {
 	node.PodRunner
-	proxy *service.Proxy
+	door drainer
 
 	mu    sync.Mutex // guards what follows
 	waits map[types.UID]bool
 }
 
 // newDraining is a runner as a draining one, which is lively if the runner is.
-func newDraining(pods node.PodRunner, proxy *service.Proxy) node.PodRunner {
-	d := &draining{PodRunner: pods, proxy: proxy, waits: map[types.UID]bool{}}
+func newDraining(pods node.PodRunner, door drainer) node.PodRunner {
+	d := &draining{PodRunner: pods, door: door, waits: map[types.UID]bool{}}
 	if lively, ok := pods.(node.Lively); ok {
 		return livelyDraining{d, lively}
 	}
@@ -74,7 +121,7 @@ func (d livelyDraining) Run(ctx context.Context, changed func(types.NamespacedNa
 func (d *draining) Sync(ctx context.Context, pod *corev1.Pod, now time.Time) (node.Report, error) {
 	if pod.DeletionTimestamp != nil && d.first(pod.UID) {
 		wait, cancel := context.WithTimeout(ctx, drainTime)
-		err := d.proxy.Drain(wait, string(pod.UID))
+		err := d.door.Drain(wait, string(pod.UID))
 		cancel()
 		if err != nil && !errors.Is(err, context.DeadlineExceeded) { // its time is over: it stops all the same
 			return node.Report{}, err
@@ -98,7 +145,9 @@ func (d *draining) Remove(ctx context.Context, uid types.UID) error {
 	if err := d.PodRunner.Remove(ctx, uid); err != nil {
 		return err
 	}
-	d.proxy.Forget(string(uid))
+	if err := d.door.Forget(ctx, string(uid)); err != nil {
+		return err
+	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	delete(d.waits, uid)

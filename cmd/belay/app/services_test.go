@@ -7,7 +7,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/belay-dev/belay/reconciler/node"
-	"github.com/belay-dev/belay/reconciler/service"
+	"github.com/belay-dev/belay/reconciler/service/network"
 )
 
 type plainRunner struct{ node.PodRunner }
@@ -22,16 +22,16 @@ func (r *livelyRunner) Run(context.Context, func(types.NamespacedName)) { r.ran 
 // TestDrainingKeepsALivelyRunnerLively: nothing else would bring news of its pods.
 func TestDrainingKeepsALivelyRunnerLively(t *testing.T) {
 	t.Parallel()
-	proxy := service.NewProxy(nil)
+	door := network.New(nil, nil)
 	inner := &livelyRunner{}
-	lively, ok := newDraining(inner, proxy).(node.Lively)
+	lively, ok := newDraining(inner, door).(node.Lively)
 	if !ok {
 		t.Fatal("it is not lively any more")
 	}
 	if lively.Run(t.Context(), nil); !inner.ran {
 		t.Error("the runner was not run")
 	}
-	if _, ok := newDraining(plainRunner{}, proxy).(node.Lively); ok {
+	if _, ok := newDraining(plainRunner{}, door).(node.Lively); ok {
 		t.Error("a plain runner became lively")
 	}
 }

@@ -3,6 +3,7 @@ package kubelet
 import (
 	"context"
 	"fmt"
+	"net/netip"
 	"sync"
 	"time"
 
@@ -28,6 +29,8 @@ type Options struct {
 	Origin func(*corev1.Pod) node.Origin
 	// DockerConfig reads the machine's docker configuration at each pull; nil: there is none.
 	DockerConfig func() ([]byte, error)
+	// Names is where pods ask for the names of Services; the zero value: nowhere.
+	Names netip.Addr
 	// Held says whether a process holds the data directory of a name: its pods are not for others to find. Nil: none is.
 	Held func(directory string) bool
 	Now  func() time.Time

@@ -263,16 +263,7 @@ func (k *Kubelet) sandbox(pod *corev1.Pod) node.Sandbox {
 		s.Origin = k.Origin(pod)
 	}
 	s.Origin.Instance = k.Instance
-	if d := pod.Spec.DNSConfig; d != nil {
-		s.DNS.Servers, s.DNS.Searches = d.Nameservers, d.Searches
-		for _, o := range d.Options {
-			text := o.Name
-			if o.Value != nil {
-				text += ":" + *o.Value
-			}
-			s.DNS.Options = append(s.DNS.Options, text)
-		}
-	}
+	s.DNS = dns(pod, k.Names)
 	for _, a := range pod.Spec.HostAliases {
 		s.Hosts = append(s.Hosts, node.HostAlias{IP: a.IP, Names: a.Hostnames})
 	}

@@ -42,6 +42,7 @@ const OOM = 137
 //	echo            copies standard input to standard output
 //	env NAME…       the values
 //	cat FILE…       the contents
+//	get URL         what is answered there
 //	write FILE TEXT
 //	eat             takes memory until it is killed
 //	test FILE       0 when there is such a file
@@ -136,6 +137,19 @@ var verbs = map[string]verb{
 			}
 		}
 		return 0, nil
+	},
+	"get": func(ctx context.Context, p Process, args []string) (int, error) {
+		request, err := http.NewRequestWithContext(ctx, http.MethodGet, strings.Join(args, ""), nil)
+		if err != nil {
+			return 64, err
+		}
+		answer, err := http.DefaultClient.Do(request)
+		if err != nil {
+			return 1, err
+		}
+		defer answer.Body.Close()
+		_, err = io.Copy(p.Stdout, answer.Body)
+		return 0, err
 	},
 	"write": func(_ context.Context, p Process, args []string) (int, error) {
 		if len(args) != 2 {

@@ -1,0 +1,70 @@
+package network
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+)
+
+// Cluster is the range of ClusterIPs as addresses of this machine, with the address where names are answered.
+type Cluster struct {
+	Names   netip.Addr
+	packets net.PacketConn
+	conns   net.Listener
+}
+
+// NamesAt is where names are answered in a range of ClusterIPs: its first address, which no Service is given.
+func NamesAt(cluster netip.Prefix) netip.Addr { return cluster.Masked().Addr().Next() }
+
+// Claim makes a range of ClusterIPs addresses of this machine, unless they are already, and opens the port for names.
+// Pods on a bridge of this machine reach them through their gateway. It takes the right to add a route (CAP_NET_ADMIN)
+// where the route is missing, and to listen below port 1024 (CAP_NET_BIND_SERVICE). The route stays until the machine
+// restarts: what listens may outlive this process.
+func Claim(cluster netip.Prefix) (*Cluster, error) {
+	at := NamesAt(cluster)
+	if !ours(at) {
+		if err := addRoute(cluster); err != nil {
+			return nil, fmt.Errorf("make %s addresses of this machine: %w", cluster, err)
+		}
+	}
+	return openNames(at)
+}
+
+const namesPort = 53
+
+func openNames(at netip.Addr) (*Cluster, error) {
+	address := netip.AddrPortFrom(at, namesPort)
+	packets, err := net.ListenUDP("udp", net.UDPAddrFromAddrPort(address))
+	if err != nil {
+		return nil, err
+	}
+	conns, err := net.ListenTCP("tcp", net.TCPAddrFromAddrPort(address))
+	if err != nil {
+		return nil, errors.Join(err, packets.Close())
+	}
+	return &Cluster{Names: at, packets: packets, conns: conns}, nil
+}
+
+// Close gives back what Claim opened, unless Run has done so.
+func (c *Cluster) Close() error {
+	if c == nil {
+		return nil
+	}
+	var errs []error
+	for _, err := range []error{c.packets.Close(), c.conns.Close()} {
+		if !errors.Is(err, net.ErrClosed) {
+			errs = append(errs, err)
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// ours says whether an address is one of this machine.
+func ours(at netip.Addr) bool {
+	c, err := net.ListenUDP("udp", net.UDPAddrFromAddrPort(netip.AddrPortFrom(at, 0)))
+	if err != nil {
+		return false
+	}
+	return c.Close() == nil
+}

@@ -1,0 +1,73 @@
+package network
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"sync"
+
+	"github.com/belay-dev/belay/reconciler/names"
+	"github.com/belay-dev/belay/reconciler/service"
+)
+
+// Network carries connections to Services and answers for their names. Make it with New; it works while Run does.
+type Network struct {
+	proxy   *service.Proxy
+	table   *names.Table
+	cluster *Cluster // nil: nobody asks for names
+}
+
+var _ service.Doorkeeper = (*Network)(nil)
+
+// New makes a network that reaches pods by dial. Cluster is nil where ClusterIPs are nobody's; Run closes it.
+func New(dial service.Dial, cluster *Cluster) *Network {
+	return &Network{proxy: service.NewProxy(dial), table: &names.Table{}, cluster: cluster}
+}
+
+// Run works until ctx ends; then it breaks the connections that are left, and returns when all have ended. It is called
+// once.
+func (n *Network) Run(ctx context.Context) error {
+	if n.cluster == nil {
+		return n.proxy.Run(ctx)
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	server := names.NewServer(n.table, names.Resolvers(resolvConf, n.cluster.Names))
+	var wg sync.WaitGroup
+	errs := make([]error, 3)
+	for i, run := range []func() error{
+		func() error { return n.proxy.Run(ctx) },
+		func() error { return server.ServePacket(ctx, n.cluster.packets) },
+		func() error { return server.Serve(ctx, n.cluster.conns) },
+	} {
+		wg.Go(func() {
+			errs[i] = run()
+			cancel() // none goes on without the others
+		})
+	}
+	wg.Wait()
+	return errors.Join(errs...)
+}
+
+// resolvConf names the machine's name servers.
+const resolvConf = "/etc/resolv.conf"
+
+// Set implements service.Doorkeeper. It waits for Run.
+func (n *Network) Set(ctx context.Context, owner string, want service.Front) (map[string]string, error) {
+	if want.Name != nil {
+		n.table.Set(*want.Name)
+	} else {
+		namespace, name, _ := strings.Cut(owner, "/")
+		n.table.Remove(namespace, name)
+	}
+	return n.proxy.Set(ctx, owner, want.Listeners)
+}
+
+// Drain takes a pod out of every listener: see (*service.Proxy).Drain.
+func (n *Network) Drain(ctx context.Context, uid string) error { return n.proxy.Drain(ctx, uid) }
+
+// Forget ends what Drain remembers of a pod that is gone.
+func (n *Network) Forget(_ context.Context, uid string) error {
+	n.proxy.Forget(uid)
+	return nil
+}
