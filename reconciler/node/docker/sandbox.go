@@ -124,24 +124,6 @@ func (r *Runtime) pauseOptions(ctx context.Context, pod node.Sandbox) (client.Co
 // name is that of a container: who sees it in the engine knows whose it is.
 func name(parts ...string) string { return "belay_" + strings.Join(parts, "_") }
 
-// makeNetwork makes the network of pods, a bridge of its own.
-func (r *Runtime) makeNetwork(ctx context.Context) error {
-	if r.network {
-		return nil
-	}
-	_, err := r.c.NetworkInspect(ctx, networkName, client.NetworkInspectOptions{})
-	if cerrdefs.IsNotFound(err) {
-		_, err = r.c.NetworkCreate(ctx, networkName, client.NetworkCreateOptions{
-			Driver: "bridge", Labels: map[string]string{labelInstance: ""},
-		})
-	}
-	r.network = err == nil || cerrdefs.IsConflict(err)
-	if r.network {
-		return nil
-	}
-	return err
-}
-
 // RemovePod implements node.Sandboxes: the containers first, and then the sandbox that they are in.
 func (r *Runtime) RemovePod(ctx context.Context, uid types.UID) error {
 	all, err := r.summaries(ctx, uid)
