@@ -23,13 +23,13 @@ type missed struct {
 	at     time.Time
 }
 
-// recentCommits bounds how far back failures are looked for at the start: those that count are minutes old.
-const recentCommits = 50
-
 // loadMissed fills in when Deployments of a source passed their deadlines.
 func (w *workset) loadMissed(s *state.Store, source string) {
-	for _, c := range s.Commits(source, recentCommits) {
-		for _, r := range s.RowsOf(source, c.Step) {
+	for _, m := range s.Inventory(source) {
+		if m.Key.Kind != state.KindDeployment {
+			continue
+		}
+		for _, r := range s.Rows(m.Key.Namespace, m.Key.Name) {
 			w.missedBy(r)
 		}
 	}
@@ -37,8 +37,8 @@ func (w *workset) loadMissed(s *state.Store, source string) {
 
 // missedBy takes in a row that may have passed its deadline.
 func (w *workset) missedBy(r state.Row) {
-	if r.Outcome == ledger.Failed && r.Reason == deadlineExceeded {
-		w.missed[rowKey(r)] = missed{source: r.Source, at: r.EndedAt}
+	if key := rowKey(r); r.MissedAt.After(w.missed[key].at) {
+		w.missed[key] = missed{source: r.Source, at: r.MissedAt}
 	}
 }
 

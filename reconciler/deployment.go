@@ -59,16 +59,7 @@ func observe(rows []state.Row, live engine.Live, now time.Time) []state.Row {
 		r.Revision, r.ReplicaSet = live.Rollout.Revision, live.Rollout.ReplicaSet
 	}
 	if r.Open || r.Outcome == ledger.Failed {
-		if next, ok := ledger.Become(r, outcomeOf(live.Rollout.Phase, r.Outcome)); ok {
-			r = next
-			if !r.Open {
-				r.EndedAt = now
-			}
-		}
-		r.Reason, r.Message = "", ""
-		if r.Outcome == ledger.Failed || r.Outcome == ledger.Paused {
-			r.Reason, r.Message = live.Rollout.Reason, live.Rollout.Message
-		}
+		r = movedOn(r, live.Rollout, now)
 	}
 	var out []state.Row
 	for _, old := range rows[:i] {
@@ -81,6 +72,24 @@ func observe(rows []state.Row, live engine.Live, now time.Time) []state.Row {
 		out = append(out, r)
 	}
 	return out
+}
+
+// movedOn is the row of a rollout that stands so.
+func movedOn(r state.Row, at engine.Rollout, now time.Time) state.Row {
+	if next, ok := ledger.Become(r, outcomeOf(at.Phase, r.Outcome)); ok {
+		r = next
+		if !r.Open {
+			r.EndedAt = now
+		}
+	}
+	r.Reason, r.Message = "", ""
+	if r.Outcome == ledger.Failed || r.Outcome == ledger.Paused {
+		r.Reason, r.Message = at.Reason, at.Message
+	}
+	if r.Outcome == ledger.Failed && r.Reason == deadlineExceeded && r.MissedAt.IsZero() {
+		r.MissedAt = r.EndedAt
+	}
+	return r
 }
 
 func equalRows(a, b state.Row) bool { return reflect.DeepEqual(a, b) }
@@ -219,6 +228,7 @@ func (p *planner) settled(s Subject, facts SourceFacts) {
 			r := s.Rows[i]
 			r.ID = ledger.ID(r.ID, "render", s.Desired.Template)
 			r.Number, r.Revision, r.ReplicaSet, r.StartedAt, r.EndedAt = 0, 0, "", time.Time{}, time.Time{}
+			r.MissedAt, r.Suppressed = time.Time{}, ""
 			r.SupersededBy, r.RolledBackBy, r.Template, r.Images = "", "", s.Desired.Template, Images(s.Desired.Object())
 			r.Bare = bareOf(s.Desired)
 			r.Outcome, r.Open, r.RecordedAt, r.Override = ledger.Pending, true, p.in.Now, ""

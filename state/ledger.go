@@ -70,6 +70,7 @@ type Row struct {
 	RecordedAt time.Time `json:"recordedAt,omitzero"`
 	StartedAt  time.Time `json:"startedAt,omitzero"`
 	EndedAt    time.Time `json:"endedAt,omitzero"`
+	MissedAt   time.Time `json:"missedAt,omitzero"` // when its rollout passed its progress deadline, whatever became of it since
 }
 
 // Commit is what the ledger keeps of one step of a source.

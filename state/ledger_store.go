@@ -291,7 +291,7 @@ func copyRow(r *Row) *Row {
 	c := *r
 	c.Images, c.Configs = clone(r.Images), clone(r.Configs)
 	c.CommittedAt, c.RecordedAt = plain(r.CommittedAt), plain(r.RecordedAt)
-	c.StartedAt, c.EndedAt = plain(r.StartedAt), plain(r.EndedAt)
+	c.StartedAt, c.EndedAt, c.MissedAt = plain(r.StartedAt), plain(r.EndedAt), plain(r.MissedAt)
 	return &c
 }
 
