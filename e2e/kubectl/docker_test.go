@@ -32,22 +32,38 @@ func TestDocker(t *testing.T) {
 	if err := engine.Close(); err != nil {
 		t.Fatal(err)
 	}
+	files, err := filepath.Glob(filepath.Join("testdata", "docker", "*.txtar"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	really(t, "docker", files, nil)
+}
+
+// really runs scripts about pods that really run. ended is called at the end of each, with the data directory.
+func really(t *testing.T, runtime string, files []string, ended func(dataDir string)) {
 	kubectl := "kubectl"
 	if len(installed) > 0 {
 		kubectl = installed[0]
 	}
 	repository := publish(t)
 	run(t, kubectl, func(p *testscript.Params) {
-		p.Dir, p.Files = filepath.Join("testdata", "docker"), nil
+		p.Dir, p.Files = "", files
 		before := p.Setup
 		p.Setup = func(e *testscript.Env) error {
 			if err := before(e); err != nil {
 				return err
 			}
-			for key, value := range map[string]string{
-				"DOCKER_HOST": os.Getenv("DOCKER_HOST"), "APP": repository + ":1", "APP2": repository + ":2", "MISSING": repository + ":3",
-			} {
+			variables := map[string]string{
+				"RUNTIME": runtime, "APP": repository + ":1", "APP2": repository + ":2", "MISSING": repository + ":3",
+			}
+			if runtime == "docker" {
+				variables["DOCKER_HOST"] = os.Getenv("DOCKER_HOST")
+			}
+			for key, value := range variables {
 				e.Setenv(key, value)
+			}
+			if ended != nil {
+				e.Defer(func() { ended(e.Getenv("BELAY_DATA_DIR")) })
 			}
 			return nil
 		}

@@ -81,7 +81,11 @@ func (a *App) Run(ctx context.Context) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, pods.close()) }()
-	a.log.Info().Str("runtime", string(pods.name)).Str("reason", pods.reason).Str("data", a.dir).Msg("starting")
+	starting := a.log.Info().Str("runtime", string(pods.name)).Str("reason", pods.reason).Str("data", a.dir)
+	if pods.about != "" {
+		starting = starting.Str("pods", pods.about)
+	}
+	starting.Msg("starting")
 
 	found, err := a.find(ctx, store, pods.runner)
 	if err != nil {

@@ -110,6 +110,7 @@ type Runtime string
 const (
 	RuntimeAuto      Runtime = "auto"
 	RuntimeDocker    Runtime = "docker"
+	RuntimeEmbedded  Runtime = "embedded"
 	RuntimeSimulated Runtime = "simulated"
 )
 

@@ -185,7 +185,7 @@ func TestParseConfigProblems(t *testing.T) {
 		},
 		"contains itself": {"sources: &a [*a]\n", []string{"f:1: sources[0]: want keys and values, not a list"}},
 		"everything is reported at once": {`maxRollouts: -1
-runtime: embedded
+runtime: podman
 simulate: [web=broken, delay=fast, web]
 sources:
 - name: Shop
@@ -204,7 +204,7 @@ sources:
 - name: two
 `, []string{
 			"f:1: maxRollouts: must not be negative: 0 means no limit",
-			"f:2: runtime: embedded does not exist yet",
+			`f:2: runtime: unknown runtime "podman": want auto, docker, embedded or simulated`,
 			`f:3: simulate[0]: "web=broken": unknown behaviour "broken", want missing, crash or unready`,
 			`f:3: simulate[1]: "delay=fast": "fast" is not a duration such as 200ms or 3s`,
 			`f:3: simulate[2]: "web": want IMAGE=missing, IMAGE=crash, IMAGE=unready, delay=DURATION or stop=DURATION`,
@@ -284,7 +284,7 @@ func TestFromFlags(t *testing.T) {
 func TestFromFlagsNamesTheFlag(t *testing.T) {
 	t.Parallel()
 	_, err := FromFlags(Flags{
-		Repo: "ftp://x/y", Branch: "a b", Path: "..", Namespace: "N", Interval: 1, Runtime: "embedded", Simulate: []string{"x"},
+		Repo: "ftp://x/y", Branch: "a b", Path: "..", Namespace: "N", Interval: 1, Runtime: "podman", Simulate: []string{"x"},
 		Listen: "7443",
 	})
 	if err == nil {
@@ -295,7 +295,7 @@ func TestFromFlagsNamesTheFlag(t *testing.T) {
 --interval: must be at least 1s
 --path: ".." leaves the repository
 --namespace: "N" is not a DNS label: at most 63 of a-z, 0-9 and -, a letter or digit first and last
---runtime: embedded does not exist yet
+--runtime: unknown runtime "podman": want auto, docker, embedded or simulated
 --simulate: "x": want IMAGE=missing, IMAGE=crash, IMAGE=unready, delay=DURATION or stop=DURATION
 --listen: "7443" is not host:port`
 	if diff := cmp.Diff(want, err.Error()); diff != "" {
@@ -356,7 +356,7 @@ func TestReadConfig(t *testing.T) {
 		"branch of file": {good, Flags{Branch: "b"}, "--config and flags about one repository exclude each other"},
 		"no sources":     {empty, Flags{}, empty + ": sources: none"},
 		"bad file":       {bad, Flags{}, bad + ":1: runtim: unknown key, did you mean runtime"},
-		"bad flag":       {good, Flags{Runtime: "embedded"}, "runtime: embedded does not exist yet"},
+		"bad flag":       {good, Flags{Runtime: "podman"}, `runtime: unknown runtime "podman": want auto, docker, embedded or simulated`},
 		"no file":        {filepath.Join(dir, "none"), Flags{}, "read configuration: open " + filepath.Join(dir, "none") + ": no such file or directory"},
 		"too large":      {big, Flags{}, "read configuration: " + big + ": larger than 1048576 bytes"},
 	}

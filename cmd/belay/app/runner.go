@@ -17,7 +17,6 @@ import (
 
 	"github.com/belay-dev/belay/reconciler/embedded"
 	"github.com/belay-dev/belay/reconciler/node"
-	"github.com/belay-dev/belay/reconciler/node/docker"
 	"github.com/belay-dev/belay/reconciler/node/kubelet"
 	"github.com/belay-dev/belay/reconciler/node/simulated"
 	"github.com/belay-dev/belay/reconciler/service/network"
@@ -38,6 +37,7 @@ type Seams struct {
 type podRuntime struct {
 	name    Runtime
 	reason  string
+	about   string // what pods get and what they do not; empty: what the engine gives
 	runner  node.PodRunner
 	streams node.Streamer    // reaches into them; nil: nothing does
 	fields  embedded.Pods    // says what of them is not honoured; nil: all is
@@ -57,23 +57,26 @@ func (a *App) podRuntime(ctx context.Context, store *state.Store) (podRuntime, e
 		r.runner = lasting(given, store)
 		return r, nil
 	}
-	var engine *docker.Runtime
-	var err error
-	if r.name, r.reason, engine, err = resolve(ctx, a.config); err != nil {
+	engine, err := a.resolve(ctx)
+	r.name, r.reason, r.about = engine.name, engine.reason, engine.about
+	if err != nil {
 		return r, err
 	}
-	if engine != nil {
+	if engine.Runtime != nil {
 		var names netip.Addr
-		if r.cluster = a.claim(); r.cluster != nil {
+		if r.name == RuntimeDocker { // the pods of Belay's own driver have no way out of their network
+			r.cluster = a.claim()
+		}
+		if r.cluster != nil {
 			names = r.cluster.Names
 		}
 		k := kubelet.New(kubelet.Options{
-			Runtime: engine, Names: names, Objects: kubelet.Stored(store), Dir: filepath.Join(a.dir, "pods"), HostPaths: a.config.HostPaths,
+			Runtime: engine.Runtime, Names: names, Objects: kubelet.Stored(store), Dir: filepath.Join(a.dir, "pods"), HostPaths: a.config.HostPaths,
 			Instance: store.Instance(), Origin: r.origins.of(a.dir), DockerConfig: dockerConfig,
 			Held: func(dir string) bool { return dir != a.dir && held(dir) }, Now: a.now, Log: a.log,
 		})
 		r.runner, r.streams, r.fields = lasting(k, store), k, k
-		r.close = func() error { return errors.Join(r.cluster.Close(), engine.Close()) }
+		r.close = func() error { return errors.Join(r.cluster.Close(), engine.close()) }
 		return r, nil
 	}
 	options, err := simulated.Parse(a.config.Simulate)
@@ -83,31 +86,6 @@ func (a *App) podRuntime(ctx context.Context, store *state.Store) (podRuntime, e
 	s := simulated.New(options)
 	r.runner, r.streams, r.fields = s, s.Streams(a.now), s
 	return r, nil
-}
-
-// engineTimeout is how long an engine may take to say that it is there.
-const engineTimeout = 5 * time.Second
-
-// resolve chooses the runtime and says why. The engine is nil when pods are simulated.
-func resolve(ctx context.Context, c Config) (Runtime, string, *docker.Runtime, error) {
-	switch {
-	case c.Runtime == RuntimeSimulated:
-		return RuntimeSimulated, "configured", nil, nil
-	case c.Runtime == RuntimeAuto && len(c.Simulate) > 0:
-		return RuntimeSimulated, "simulate says how pods behave", nil, nil
-	}
-	ctx, cancel := context.WithTimeout(ctx, engineTimeout)
-	defer cancel()
-	engine, err := docker.Open(ctx)
-	switch {
-	case err == nil && c.Runtime == RuntimeDocker:
-		return RuntimeDocker, "configured: " + engine.String(), engine, nil
-	case err == nil:
-		return RuntimeDocker, engine.String() + " answers", engine, nil
-	case c.Runtime == RuntimeDocker:
-		return "", "", nil, &hinted{fmt.Errorf("runtime docker: %w", err), "start the engine, or choose --runtime simulated"}
-	}
-	return RuntimeSimulated, "no engine for real pods: " + err.Error(), nil, nil
 }
 
 // origins tells where pods come from.

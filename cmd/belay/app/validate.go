@@ -252,11 +252,8 @@ func hasCredentials(address string) bool {
 
 func (v *validator) runtime(r Runtime) {
 	switch r {
-	case RuntimeAuto, RuntimeDocker, RuntimeSimulated:
-	case "embedded":
-		v.add("runtime", "%s does not exist yet", r)
-		v.hint("use auto, docker or simulated")
+	case RuntimeAuto, RuntimeDocker, RuntimeEmbedded, RuntimeSimulated:
 	default:
-		v.add("runtime", "unknown runtime %q: want auto, docker or simulated", string(r))
+		v.add("runtime", "unknown runtime %q: want auto, docker, embedded or simulated", string(r))
 	}
 }

@@ -107,13 +107,14 @@ func TestResolve(t *testing.T) {
 		"auto, simulating": {Config{Runtime: RuntimeAuto, Simulate: []string{"delay=1s"}}, "simulated: simulate says how pods behave"},
 		"simulated":        {Config{Runtime: RuntimeSimulated}, "simulated: configured"},
 		"docker":           {Config{Runtime: RuntimeDocker}, "runtime docker: docker: failed to connect"},
+		"embedded":         {Config{Runtime: RuntimeEmbedded}, "runtime embedded: "}, // this binary is no shim
 	} {
-		used, reason, engine, err := resolve(t.Context(), c.config)
-		got := string(used) + ": " + reason
+		used, err := (&App{config: c.config, dir: t.TempDir()}).resolve(t.Context())
+		got := string(used.name) + ": " + used.reason
 		if err != nil {
 			got = err.Error()
 		}
-		if !strings.HasPrefix(got, c.want) || engine != nil {
+		if !strings.HasPrefix(got, c.want) || used.Runtime != nil {
 			t.Errorf("%s: got %s, want %s", name, got, c.want)
 		}
 	}

@@ -65,7 +65,7 @@ func (e *env) serve() *cobra.Command {
 	flags.StringVar(&f.Auth.KeyFile, "key-file", "", "file with the private key for an ssh --repo")
 	flags.StringVar(&f.Auth.PassphraseFile, "passphrase-file", "", "file with the passphrase of --key-file")
 	flags.StringVar(&f.Auth.KnownHostsFile, "known-hosts-file", "", "file with the host's key for an ssh --repo; see belay known-hosts")
-	flags.StringVar(&f.Runtime, "runtime", "", "what runs the pods: auto, docker or simulated (default auto)")
+	flags.StringVar(&f.Runtime, "runtime", "", "what runs the pods: auto, docker, embedded or simulated (default auto)")
 	flags.StringVar(&f.Listen, "listen", "", "host:port for the Kubernetes API, metrics and health checks, over TLS (default "+app.DefaultListen+")")
 	flags.StringArrayVar(&f.Simulate, "simulate", nil, "how simulated pods behave: IMAGE=missing|crash|unready or delay=DURATION; repeatable")
 	return cmd

@@ -5,7 +5,7 @@
 // of their containers. It never decides what runs when: the kubelet does; and it never weakens the isolation to make
 // something work: what a machine does not allow, Open says.
 //
-//	pods/UID/pod.json             the node.Sandbox
-//	pods/UID/SANDBOX/             a shim's directory: see package shim
-//	pods/UID/SANDBOX/RUN/         what a run wrote over its image, run.json and its log
+//	UID/pod.json             the node.Sandbox
+//	UID/SANDBOX/             a shim's directory: see package shim
+//	UID/SANDBOX/RUN/         what a run wrote over its image, run.json and its log
 package embedded

@@ -28,9 +28,10 @@ import (
 
 // Options say where the driver works.
 type Options struct {
-	Dir       string // of pods/ and images/; nobody else writes there
+	Pods      string // directory of pods; nobody else writes there
+	Images    string // directory of images; nobody else writes there
 	Shim      string // binary that calls shim.Main
-	Images    image.Limits
+	Limits    image.Limits
 	Processes int // that a container may have at a time, threads counted; 0: 4096
 }
 
@@ -61,7 +62,7 @@ type Machine struct {
 // String tells it to people.
 func (m Machine) String() string {
 	var out strings.Builder
-	out.WriteString("namespaces and Docker's default capabilities, no seccomp")
+	out.WriteString("namespaces and Docker's default capabilities, no seccomp; a network of its own for each pod, with no way out")
 	if m.User != 0 {
 		fmt.Fprintf(&out, "; containers run as user %d", m.User)
 	}
@@ -77,9 +78,9 @@ func (m Machine) String() string {
 // defaultProcesses is what a fork bomb ends at.
 const defaultProcesses = 4096
 
-// Open makes the driver over a directory, after it has tried that pods can run here; the error says what is missing.
+// Open makes the driver over its directories, after it has tried that pods can run here; the error says what is missing.
 func Open(ctx context.Context, o Options) (*Runtime, error) {
-	pods := filepath.Join(o.Dir, "pods")
+	pods := o.Pods
 	// Nobody else may pass: a set-user-ID program of an image is one for the machine's users too.
 	if err := errors.Join(os.MkdirAll(pods, 0o700), os.Chmod(pods, 0o700)); err != nil {
 		return nil, fmt.Errorf("open pods: %w", err)
@@ -87,7 +88,7 @@ func Open(ctx context.Context, o Options) (*Runtime, error) {
 	if err := shim.Probe(o.Shim, pods, nil); err != nil {
 		return nil, fmt.Errorf("pods cannot run in namespaces here: %w", err)
 	}
-	images, err := image.OpenStore(filepath.Join(o.Dir, "images"), o.Images)
+	images, err := image.OpenStore(o.Images, o.Limits)
 	if err != nil {
 		return nil, err
 	}

@@ -138,7 +138,7 @@ func open(t testing.TB, o embedded.Options) *embedded.Runtime {
 
 func TestConformance(t *testing.T) {
 	dir := t.TempDir()
-	first := open(t, embedded.Options{Dir: dir})
+	first := open(t, embedded.Options{Pods: filepath.Join(dir, "pods"), Images: filepath.Join(dir, "images")})
 	t.Log(first.Machine())
 	hosts, err := registries()
 	if err != nil {
@@ -154,8 +154,10 @@ func TestConformance(t *testing.T) {
 	}
 	conformance.Run(t, func(*testing.T) conformance.World {
 		return conformance.World{
-			Open: func(t *testing.T) node.Runtime { return open(t, embedded.Options{Dir: dir}) },
-			App:  app, Served: hosts[0] + "/belay/served:1", Guarded: hosts[1] + "/belay/guarded:1", Credential: key,
+			Open: func(t *testing.T) node.Runtime {
+				return open(t, embedded.Options{Pods: filepath.Join(dir, "pods"), Images: filepath.Join(dir, "images")})
+			},
+			App: app, Served: hosts[0] + "/belay/served:1", Guarded: hosts[1] + "/belay/guarded:1", Credential: key,
 			Missing: hosts[0] + "/belay/served:2", Down: nowhere(t) + "/belay/app:1", Unbounded: unbounded,
 			Kill: func(t *testing.T, id string) {
 				parts := strings.SplitN(id, ".", 3)

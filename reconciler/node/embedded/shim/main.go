@@ -15,9 +15,16 @@ const (
 	verbProbe = "__probe"
 )
 
+var returned bool
+
+// Own is the path with which this process starts shims from its own binary; false: that did not call Main, and would go on
+// as what it is.
+func Own() (file string, ok bool) { return selfExe, returned }
+
 // Main takes over the process, and ends it, when the arguments say that it is to be a part of a pod. It is called
 // before everything else by the binaries that a shim may be started from: belay-shim, and belay itself.
 func Main() {
+	returned = true // or it does not return
 	if len(os.Args) < 2 {
 		return
 	}

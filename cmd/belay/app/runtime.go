@@ -1,0 +1,70 @@
+package app
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/belay-dev/belay/reconciler/node"
+	"github.com/belay-dev/belay/reconciler/node/docker"
+)
+
+// chosen is the driver of containers that was resolved. Runtime is nil when pods are simulated.
+type chosen struct {
+	node.Runtime
+	name   Runtime
+	reason string
+	about  string // what pods get and what they do not; empty: what the engine gives
+	close  func() error
+}
+
+// engineTimeout is how long an engine may take to say that it is there.
+const engineTimeout = 5 * time.Second
+
+// resolve chooses the runtime and says why.
+func (a *App) resolve(ctx context.Context) (chosen, error) {
+	c := a.config
+	switch {
+	case c.Runtime == RuntimeSimulated:
+		return chosen{name: RuntimeSimulated, reason: "configured"}, nil
+	case c.Runtime == RuntimeAuto && len(c.Simulate) > 0:
+		return chosen{name: RuntimeSimulated, reason: "simulate says how pods behave"}, nil
+	case c.Runtime == RuntimeEmbedded:
+		return a.openEmbedded(ctx)
+	}
+	inTime, cancel := context.WithTimeout(ctx, engineTimeout)
+	defer cancel()
+	engine, err := docker.Open(inTime)
+	switch {
+	case err == nil && c.Runtime == RuntimeDocker:
+		return chosen{Runtime: engine, name: RuntimeDocker, reason: "configured: " + engine.String(), close: engine.Close}, nil
+	case err == nil:
+		return chosen{Runtime: engine, name: RuntimeDocker, reason: engine.String() + " answers", close: engine.Close}, nil
+	case c.Runtime == RuntimeDocker:
+		return chosen{}, &hinted{fmt.Errorf("runtime docker: %w", err), "start the engine, or choose --runtime simulated"}
+	}
+	return chosen{name: RuntimeSimulated, reason: "no engine for real pods: " + err.Error()}, nil
+}
+
+// shimName is the binary that holds a pod, beside that of Belay.
+const shimName = "belay-shim"
+
+// findShim is the binary to start pods with: belay-shim where it lies beside this one, else this one itself. whole says
+// that it is this one, each of whose pods costs more memory.
+func findShim(own func() (string, bool)) (file string, whole bool, err error) {
+	exe, err := os.Executable()
+	if err != nil {
+		return "", false, err
+	}
+	beside := filepath.Join(filepath.Dir(exe), shimName)
+	if info, err := os.Stat(beside); err == nil && info.Mode().IsRegular() && info.Mode()&0o111 != 0 {
+		return beside, false, nil
+	}
+	file, ok := own()
+	if !ok {
+		return "", false, fmt.Errorf("%s does not lie beside %s", shimName, exe)
+	}
+	return file, true, nil
+}

@@ -1,0 +1,28 @@
+package app
+
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+
+	"github.com/belay-dev/belay/reconciler/node/embedded"
+	"github.com/belay-dev/belay/reconciler/node/embedded/shim"
+)
+
+// openEmbedded opens the driver that needs no engine.
+func (a *App) openEmbedded(ctx context.Context) (chosen, error) {
+	file, whole, err := findShim(shim.Own)
+	if err != nil {
+		return chosen{}, fmt.Errorf("runtime embedded: %w", err)
+	}
+	r, err := embedded.Open(ctx, embedded.Options{Pods: filepath.Join(a.dir, "sandboxes"), Images: filepath.Join(a.dir, "images"), Shim: file})
+	if err != nil {
+		return chosen{}, &hinted{fmt.Errorf("runtime embedded: %w", err),
+			"run as root or allow user namespaces to users, start a Docker engine, or choose --runtime simulated"}
+	}
+	about := r.Machine().String()
+	if whole {
+		about += "; " + shimName + " does not lie beside belay, so that each pod takes tens of megabytes"
+	}
+	return chosen{Runtime: r, name: RuntimeEmbedded, reason: "configured", about: about, close: func() error { return nil }}, nil
+}
