@@ -3,8 +3,10 @@ package reconciler
 import (
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
+	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -57,6 +59,49 @@ func TestConfigKeys(t *testing.T) {
 	}
 	if Names(pod, state.KindConfigMap, "pull") || Names(pod, state.KindSecret, "") {
 		t.Error("names what it does not name")
+	}
+}
+
+// TestMissingConfigs: each ConfigMap and Secret that is not there is named once, with the first field that names it, unless
+// the pod does without.
+func TestMissingConfigs(t *testing.T) {
+	t.Parallel()
+	store, err := state.OpenMemory(state.Options{Now: time.Now})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = store.Close() }()
+	ns := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "shop"}}
+	if _, err := store.Commit(state.Create(ns), state.Create(namedConfigMap("there", nil))); err != nil {
+		t.Fatal(err)
+	}
+	local, yes := func(name string) corev1.LocalObjectReference { return corev1.LocalObjectReference{Name: name} }, true
+	key := func(name string) *corev1.EnvVarSource {
+		return &corev1.EnvVarSource{SecretKeyRef: &corev1.SecretKeySelector{LocalObjectReference: local(name)}}
+	}
+	d := &appsv1.Deployment{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "web"}}
+	d.Spec.Template.Spec = corev1.PodSpec{
+		ImagePullSecrets: []corev1.LocalObjectReference{local("pull")},
+		Volumes: []corev1.Volume{
+			{VolumeSource: corev1.VolumeSource{ConfigMap: &corev1.ConfigMapVolumeSource{LocalObjectReference: local("there")}}},
+			{VolumeSource: corev1.VolumeSource{Projected: &corev1.ProjectedVolumeSource{Sources: []corev1.VolumeProjection{
+				{Secret: &corev1.SecretProjection{LocalObjectReference: local("optional"), Optional: &yes}},
+				{ConfigMap: &corev1.ConfigMapProjection{LocalObjectReference: local("files")}},
+			}}}},
+		},
+		Containers: []corev1.Container{{}, {Env: []corev1.EnvVar{{Name: "A", ValueFrom: key("login")}, {Name: "B", ValueFrom: key("login")}}}},
+	}
+	m := state.Managed{Key: state.KeyOf(d), Source: "shop", App: "shop", File: "web.yaml", Line: 3, Commit: "c1"}
+	var got []string
+	for _, p := range MissingConfigs(store, m, d) {
+		got = append(got, p.String())
+	}
+	want := []string{
+		`web.yaml:3: spec.template.spec.volumes[1].projected.sources[1].configMap.name: Deployment shop/web: configmap "files" not found (ConfigMissing)`,
+		`web.yaml:3: spec.template.spec.containers[1].env[0].valueFrom.secretKeyRef.name: Deployment shop/web: secret "login" not found (ConfigMissing)`,
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("missing (-want +got):\n%s", diff)
 	}
 }
 

@@ -90,6 +90,7 @@ func (l *Loop) preview(ctx context.Context, f *follower, commit string) (Preview
 		}
 	}
 	slices.SortFunc(out.Changes, func(a, b PreviewedChange) int { return compareKeys(a.Key, b.Key) })
+	out.Problems = append(out.Problems, l.missingAt(out.Changes, wanted, f.Name, commit)...)
 	return out, nil
 }
 

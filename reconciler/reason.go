@@ -74,3 +74,8 @@ const (
 	ReasonAutoRollbackSuppressed Reason = "AutoRollbackSuppressed" // nothing is rolled back by itself; the message says why
 	ReasonRollbackToBad          Reason = "RollbackToBad"          // a person went to what somebody rolled back
 )
+
+// What people are warned of.
+const (
+	ReasonConfigMissing Reason = "ConfigMissing" // a pod names a ConfigMap or Secret that is not there
+)

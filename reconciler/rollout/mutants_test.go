@@ -60,6 +60,7 @@ var mutants = []struct{ file, old, new, test string }{
 	{"status.go", "after.UpdatedReplicas > before.UpdatedReplicas ||", "false ||", "TestScenarios"},
 	{"status.go", "status.Replicas == status.UpdatedReplicas {", "status.Replicas >= 0 {", "TestScenarios"},
 	{"status.go", "case reason == progressDeadlineExceeded:", "case reason == \"\":", "TestScenarios"},
+	{"newset.go", "if hasDeadline(s.d) && !told {", "if hasDeadline(s.d) {", "TestScenarios"},
 	{"status.go", "deadline(s.d, c).Add(time.Second)", "deadline(s.d, c).Add(time.Hour)", "TestScenarios"},
 }
 

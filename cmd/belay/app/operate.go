@@ -205,9 +205,10 @@ func (o *operator) finish(out *control.SyncResult, ids []string) {
 	for _, p := range held {
 		problems[p.Source] = append(problems[p.Source], problemOf(p))
 	}
+	now := o.store.Snapshot()
 	for i := range out.Sources {
 		s := &out.Sources[i]
-		s.Problems = list(problems[s.Name])
+		s.Problems = list(append(problems[s.Name], missingConfigs(now, s.Name)...))
 		c, ok := o.newest(s.Name)
 		if !ok {
 			continue

@@ -46,6 +46,7 @@ func (r *reader) Status(context.Context) (control.Status, error) {
 	now := r.store.Snapshot()
 	running := r.engine.Deployments(now)
 	out := control.Status{Sources: []control.Source{}, Apps: []control.App{}, Deployments: []control.Deployment{}, Problems: []control.Problem{}}
+	var missing []control.Problem
 	for _, s := range sources {
 		src := control.Source{
 			Name: s.Name, URL: s.URL, Branch: s.Branch, Head: s.Head, Commit: s.Commit, LastPoll: utc(s.LastPoll), NextPoll: utc(s.NextPoll),
@@ -69,6 +70,7 @@ func (r *reader) Status(context.Context) (control.Status, error) {
 		for _, p := range s.Problems {
 			out.Problems = append(out.Problems, problemOf(p))
 		}
+		missing = append(missing, missingConfigs(now, s.Name)...)
 	}
 	for _, m := range now.Inventory("") {
 		left := !slices.ContainsFunc(sources, func(s reconciler.SourceStatus) bool { return s.Name == m.Source })
@@ -79,8 +81,24 @@ func (r *reader) Status(context.Context) (control.Status, error) {
 	for _, p := range problems {
 		out.Problems = append(out.Problems, problemOf(p))
 	}
-	out.Problems = append(out.Problems, r.wrong()...)
+	out.Problems = append(append(out.Problems, missing...), r.wrong()...)
 	return out, nil
+}
+
+// missingConfigs are the ConfigMaps and Secrets that the pods of a source's Deployments do not find.
+func missingConfigs(now *state.Snapshot, source string) []control.Problem {
+	var out []control.Problem
+	for _, m := range now.Inventory(source) {
+		if m.Key.Kind != state.KindDeployment {
+			continue
+		}
+		if d, ok := state.Get[*appsv1.Deployment](now, m.Key.Namespace, m.Key.Name); ok {
+			for _, p := range reconciler.MissingConfigs(now, m, d) {
+				out = append(out, problemOf(p))
+			}
+		}
+	}
+	return out
 }
 
 // shown reports whether what runs of a Deployment is listed already, by namespace and name.
@@ -116,7 +134,7 @@ func texts(err error) (message, hint string) {
 func problemOf(p manifests.Problem) control.Problem {
 	return control.Problem{
 		Reason: string(p.Reason), Source: p.Source, App: p.App, Root: p.Root, Commit: p.Commit, File: p.File, Line: p.Line,
-		Field: p.Field, Message: p.Message, Warning: p.Reason == manifests.Warned,
+		Field: p.Field, Message: p.Message, Warning: p.Reason == manifests.Warned || p.Reason == manifests.Reason(reconciler.ReasonConfigMissing),
 	}
 }
 
