@@ -16,7 +16,7 @@ import (
 	"github.com/belay-dev/belay/state"
 )
 
-// follower is what the loop knows of one source. All but the channels is the loop goroutine's own; what the cache and
+// follower is what the loop knows of one source. All but the channels and edits is the loop goroutine's own; what the cache and
 // desired hold changes only while the token is taken.
 type follower struct {
 	Source
@@ -24,6 +24,7 @@ type follower struct {
 	recalling chan struct{} // full when there may be a past to record
 	looked    chan struct{} // closed when the first look has ended
 	writing   chan struct{} // full when there may be a change to make in Git
+	pushing   chan struct{} // full while a change is being pushed
 	gone      chan struct{} // closed when the loop follows it no longer
 	stop      func()        // ends its goroutines and waits for them; set when they begin
 
@@ -37,12 +38,13 @@ type follower struct {
 	err      error
 	asked    SyncOptions // of the look under way
 	openings openings
+	edits    allowance // safe for all
 }
 
 func newFollower(s Source) *follower {
 	return &follower{
 		Source: s, token: make(chan struct{}, 1), recalling: make(chan struct{}, 1), looked: make(chan struct{}),
-		writing: make(chan struct{}, 1), gone: make(chan struct{}), stop: func() {},
+		writing: make(chan struct{}, 1), pushing: make(chan struct{}, 1), gone: make(chan struct{}), stop: func() {},
 		desired: map[engine.Key]*Desired{}, stale: map[string]bool{},
 	}
 }

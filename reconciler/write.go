@@ -83,7 +83,11 @@ func (l *Loop) queued(f *follower) []state.GitChange {
 // write tries to make one change, and returns how long to wait before the next try; 0: there is none.
 func (l *Loop) write(ctx context.Context, f *follower, c state.GitChange) time.Duration {
 	w := &writing{loop: l, of: f, change: c, left: map[manifests.ID]string{}}
+	if f.turn(ctx) != nil {
+		return 0
+	}
 	err := w.land(ctx)
+	f.next()
 	if ctx.Err() != nil || w.dropped {
 		return 0
 	}
@@ -147,6 +151,8 @@ type writing struct {
 	loop    *Loop
 	of      *follower
 	change  state.GitChange
+	task    *change.Task            // of an edit that somebody waits for; nil: the ledger says what is wished
+	allowed bool                    // the source takes this edit
 	left    map[manifests.ID]string // of several Deployments, those that the commit does not set right, and why
 	hash    string                  // of the commit made last
 	sent    bool                    // it is to be sent
@@ -176,7 +182,7 @@ func (w *writing) plan(ctx context.Context, b Branch) (bool, error) {
 	}
 	var e errand
 	wanted := false
-	if err := w.loop.do(ctx, func(context.Context) { e, wanted = w.loop.errandOf(w.change) }); err != nil {
+	if err := w.loop.do(ctx, func(context.Context) { e, wanted = w.loop.errandOf(w.change, w.task) }); err != nil {
 		return false, err
 	}
 	if w.dropped = !wanted; w.dropped {
@@ -191,11 +197,14 @@ func (w *writing) plan(ctx context.Context, b Branch) (bool, error) {
 	case err != nil:
 		return false, err
 	case p.Agrees:
-		w.settle(rollback.GitNone, "Git says so already")
+		w.settle(rollback.GitNone, saysSo)
 		return false, nil
 	case p.Mode == rollback.ModeHold:
 		w.settle(rollback.GitNone, failures(p))
 		return false, nil
+	}
+	if err := w.admitted(); err != nil {
+		return false, err
 	}
 	if w.hash, err = b.Commit(ctx, p, e.wish(), e.note); err != nil {
 		return false, err
@@ -281,13 +290,18 @@ type errand struct {
 	note   CommitNote
 }
 
-// errandOf gathers what a change wishes, from the ledger as it is now; false: nobody wants it any more.
-func (l *Loop) errandOf(c state.GitChange) (errand, bool) {
+// errandOf gathers what a change wishes, from the ledger as it is now, or from the task of one that somebody waits for;
+// false: nobody wants it any more.
+func (l *Loop) errandOf(c state.GitChange, waited *change.Task) (errand, bool) {
 	if len(l.together(c)) == 0 {
 		return errand{}, false
 	}
 	e := errand{note: CommitNote{Trailer: "Belay-Request", ID: c.ID, By: c.By, Why: c.Why, Instance: l.o.Store.Instance(), At: l.o.Now()}}
-	if c.Revert != "" {
+	switch {
+	case waited != nil:
+		e.task = *waited
+		return e, true
+	case c.Revert != "":
 		return l.errandTogether(c, e)
 	}
 	if c.Field != FieldTemplate {

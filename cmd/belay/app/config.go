@@ -18,6 +18,8 @@ import (
 type Config struct {
 	// Sources are the repositories to follow, each under its own name.
 	Sources []SourceConfig `yaml:"sources"`
+	// Writes says what becomes of a write to what Git manages, such as kubectl set image.
+	Writes Writes `yaml:"writes"`
 	// MaxRollouts bounds how many rollouts may replace running pods at once; 0 means no limit.
 	MaxRollouts int `yaml:"maxRollouts"`
 	// Limits bound what each repository may cost.
@@ -127,7 +129,7 @@ const DefaultListen = "127.0.0.1:7443"
 // DefaultConfig returns the configuration of an empty file.
 func DefaultConfig() Config {
 	return Config{
-		MaxRollouts: 10, Limits: DefaultLimits(), Runtime: RuntimeAuto, Listen: DefaultListen,
+		Writes: WritesRefuse, MaxRollouts: 10, Limits: DefaultLimits(), Runtime: RuntimeAuto, Listen: DefaultListen,
 		Services: ServicesConfig{Listen: "127.0.0.1", Range: DefaultRange},
 	}
 }

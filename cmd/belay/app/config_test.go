@@ -90,6 +90,7 @@ sources:
   name: "2"
   url: ../deploy
   apps: [{name: all, path: apps/../clusters}]
+writes: git
 maxRollouts: 0
 limits: {pack: 1Gi, blob: 300k, files: 1000}
 runtime: simulated
@@ -111,6 +112,7 @@ simulate: ["web:2=missing", "registry:5000/web@sha256:aa=crash", delay=200ms]
 				Apps: []AppConfig{{Name: "all", Path: "clusters", Namespace: "default", Prune: true, OnFailure: "none"}},
 			},
 		},
+		Writes:   WritesGit,
 		Limits:   Limits{Pack: 1 << 30, Blob: 300_000, Files: 1000, Depth: 64},
 		Runtime:  RuntimeSimulated,
 		Simulate: []string{"web:2=missing", "registry:5000/web@sha256:aa=crash", "delay=200ms"},
@@ -159,11 +161,8 @@ func TestParseConfigProblems(t *testing.T) {
 			`f:2: limits.pack: want a size such as 512Mi, not "many"`, "f:3: limits.blob: must be 1Ki to 1Gi",
 			"f:4: limits.files: must be 100 to 10000000", "f:5: limits.depth: must be 4 to 1024", "f:6: limits.refs: unknown key",
 		}},
-		"case": {"maxrollouts: 3", []string{"f:1: maxrollouts: unknown key, did you mean maxRollouts"}},
-		"keys of work that is not done": {
-			"writes: git\n",
-			[]string{"f:1: writes: unknown key"},
-		},
+		"case":       {"maxrollouts: 3", []string{"f:1: maxrollouts: unknown key, did you mean maxRollouts"}},
+		"writes":     {"writes: allow\n", []string{`f:1: writes: unknown value "allow": there are refuse and git`}},
 		"odd key":    {"\"a b\": 1\n<<: {runtime: auto}\n", []string{`f:1: "a b": unknown key`, `f:2: "<<": unknown key`}},
 		"twice":      {"runtime: auto\nmaxRollouts: 1\nruntime: auto\n", []string{"f:3: runtime: set twice, first on line 1"}},
 		"no value":   {"runtime:\nsources:\n", []string{"f:1: runtime: has no value"}},

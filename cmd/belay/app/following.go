@@ -254,6 +254,13 @@ func (f *following) branch(name string) string {
 	return name
 }
 
+// writes says what becomes of writes to what Git manages.
+func (f *following) writes() Writes {
+	f.mu.RLock()
+	defer f.mu.RUnlock()
+	return f.config.Writes
+}
+
 // secret is what webhooks are signed with.
 func (f *following) secret() (string, error) {
 	f.mu.RLock()

@@ -21,6 +21,7 @@ const (
 	intentNothing  intentKind = "nothing"  // nothing that is kept differs
 	intentUndo     intentKind = "undo"     // back to a recorded revision, as kubectl rollout undo
 	intentOverride intentKind = "override" // one field beside Git: restart, scale, pause, resume
+	intentEdit     intentKind = "edit"     // other images, as kubectl set image
 	intentAnnotate intentKind = "annotate" // notes that are never Git's
 	intentRefused  intentKind = "refused"  // everything else belongs into Git
 )
@@ -86,6 +87,9 @@ func intentOfTemplate(b, a *appsv1.Deployment, rows []state.Row, sets []*appsv1.
 			in.commit = row.Commit
 		}
 		return in
+	}
+	if edited(b, a) {
+		return intent{kind: intentEdit}
 	}
 	at := a.Spec.Template.Annotations[rollback.Restarted]
 	if at == "" || rollback.Bare(&a.Spec.Template) != rollback.Bare(&b.Spec.Template) || !apiequality.Semantic.DeepEqual(a.Annotations, b.Annotations) {

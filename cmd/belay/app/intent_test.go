@@ -75,7 +75,7 @@ func TestIntent(t *testing.T) {
 			intent{kind: intentUndo, row: "again", revision: 3}},
 		"a template that never ran": {func(d *appsv1.Deployment) { d.Spec.Template = template("web:5") },
 			intent{kind: intentUndo, row: "never", commit: "c5"}},
-		"a template of another Deployment of the name": {func(d *appsv1.Deployment) { d.Spec.Template = template("web:4") }, refused},
+		"a template of another Deployment of the name": {func(d *appsv1.Deployment) { d.Spec.Template = template("web:4") }, intent{kind: intentEdit}},
 		"undo, with an annotation of somebody's own": {func(d *appsv1.Deployment) {
 			d.Spec.Template = template("web:2")
 			d.Annotations = map[string]string{revisionNote: "3", engine.ChangeCause: "Run web:2", "note": "mine"}
@@ -84,7 +84,7 @@ func TestIntent(t *testing.T) {
 			d.Spec.Template, d.Spec.Replicas = template("web:2"), new(int32(1))
 		}, refused},
 		"undo, with another label": {func(d *appsv1.Deployment) { d.Spec.Template, d.Labels = template("web:2"), nil }, refused},
-		"a new image":              {func(d *appsv1.Deployment) { d.Spec.Template = template("web:9") }, refused},
+		"a new image":              {func(d *appsv1.Deployment) { d.Spec.Template = template("web:9") }, intent{kind: intentEdit}},
 		"restart": {func(d *appsv1.Deployment) {
 			d.Spec.Template.Annotations = map[string]string{rollback.Restarted: "2026-11-21T02:14:00Z"}
 		}, intent{kind: intentOverride, field: rollback.FieldRestartedAt, value: "2026-11-21T02:14:00Z"}},

@@ -59,7 +59,7 @@ func (a *App) kubernetes(l net.Listener, own http.Handler, store *state.Store, p
 	if a.API == nil || l == nil {
 		return nil, nil
 	}
-	w := &writer{store: store, loop: p.loop, branch: p.branch, log: a.log}
+	w := &writer{store: store, loop: p.loop, branch: p.branch, writes: p.writes, log: a.log}
 	return a.API(APIOptions{
 		Store: store, Pods: p.streams, Metrics: p.metrics, Listener: l, Dir: a.dir, Paths: map[string]http.Handler{"/belay/v1/": own},
 		Write: w.Write, Warn: func(before, after state.Object) []string { return unhonoured(p.fields, before, after) }, Now: a.now, Log: a.log,

@@ -214,6 +214,7 @@ func settings(was, is Config) []string {
 		key  string
 		same bool
 	}{
+		{"writes", was.Writes == is.Writes},
 		{"maxRollouts", was.MaxRollouts == is.MaxRollouts},
 		{"limits", was.Limits == is.Limits},
 		{"webhook.secretFile", was.Webhook.SecretFile == is.Webhook.SecretFile},

@@ -28,6 +28,9 @@ func (c Config) problems() []Problem {
 		v.name(at+".name", s.Name, names)
 		v.source(at, s)
 	}
+	if c.Writes != WritesRefuse && c.Writes != WritesGit {
+		v.add("writes", "unknown value %q: there are refuse and git", c.Writes)
+	}
 	if c.MaxRollouts < 0 {
 		v.add("maxRollouts", "must not be negative: 0 means no limit")
 	}

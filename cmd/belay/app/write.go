@@ -33,6 +33,7 @@ type writer struct {
 	store  *state.Store
 	loop   *reconciler.Loop
 	branch func(source string) string
+	writes func() Writes
 	log    zerolog.Logger
 }
 
@@ -56,6 +57,8 @@ func (w *writer) Write(ctx context.Context, m ManagedWrite) (warnings []string, 
 		warnings, err = w.undo(ctx, m, in)
 	case intentOverride:
 		err = w.override(ctx, m, in)
+	case intentEdit:
+		warnings, err = w.edit(ctx, m)
 	case intentAnnotate:
 		err = w.annotate(ctx, m, in)
 	case intentRefused:
@@ -124,16 +127,20 @@ func (w *writer) annotate(ctx context.Context, m ManagedWrite, in intent) error 
 
 // refuse says that an object is Git's, and where its manifest is.
 func (w *writer) refuse(m ManagedWrite, why string) error {
-	where := m.Managed
-	file := where.File
-	if where.Line > 0 {
-		file = fmt.Sprintf("%s:%d", file, where.Line)
-	}
-	text := fmt.Sprintf("managed by git: %s at %s@%s", file, w.branch(where.Source), where.Commit[:min(7, len(where.Commit))])
+	text := "managed by git: " + w.where(m)
 	if why != "" {
 		text += ": " + why
 	}
-	return apierrors.NewForbidden(resourceOf(where.Key.Kind), where.Key.Name, errors.New(text))
+	return apierrors.NewForbidden(resourceOf(m.Managed.Key.Kind), m.Managed.Key.Name, errors.New(text))
+}
+
+// where is the place of an object's manifest: its file with the line, its branch and commit.
+func (w *writer) where(m ManagedWrite) string {
+	file := m.Managed.File
+	if m.Managed.Line > 0 {
+		file = fmt.Sprintf("%s:%d", file, m.Managed.Line)
+	}
+	return fmt.Sprintf("%s at %s@%s", file, w.branch(m.Managed.Source), m.Managed.Commit[:min(7, len(m.Managed.Commit))])
 }
 
 // status makes an error one of the Kubernetes API. A conflict is none: it would be tried again and again.
