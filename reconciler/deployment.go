@@ -58,6 +58,9 @@ func observe(rows []state.Row, live engine.Live, now time.Time) []state.Row {
 	if live.Rollout.Revision > 0 {
 		r.Revision, r.ReplicaSet = live.Rollout.Revision, live.Rollout.ReplicaSet
 	}
+	if len(r.Digests) == 0 && len(live.Digests) > 0 {
+		r.Digests = live.Digests
+	}
 	if r.Open || r.Outcome == ledger.Failed {
 		r = movedOn(r, live.Rollout, now)
 	}
@@ -227,8 +230,8 @@ func (p *planner) settled(s Subject, facts SourceFacts) {
 		default:
 			r := s.Rows[i]
 			r.ID = ledger.ID(r.ID, "render", s.Desired.Template)
-			r.Number, r.Revision, r.ReplicaSet, r.StartedAt, r.EndedAt = 0, 0, "", time.Time{}, time.Time{}
 			r.MissedAt, r.Suppressed = time.Time{}, ""
+			r.Number, r.Revision, r.ReplicaSet, r.Digests, r.StartedAt, r.EndedAt = 0, 0, "", nil, time.Time{}, time.Time{}
 			r.SupersededBy, r.RolledBackBy, r.Template, r.Images = "", "", s.Desired.Template, Images(s.Desired.Object())
 			r.Bare = bareOf(s.Desired)
 			r.Outcome, r.Open, r.RecordedAt, r.Override = ledger.Pending, true, p.in.Now, ""

@@ -36,6 +36,9 @@ type Row struct {
 	Template string   `json:"template,omitempty"` // key of a Template
 	Bare     string   `json:"bare,omitempty"`     // digest of the template without its restartedAt, where that is another
 	Images   []string `json:"images,omitempty"`   // of the template's containers, in their order
+	// Digests are what Images were on the pods that the row completed with, in the same order: REPOSITORY@sha256:…, or the ID
+	// of what came from no registry. Empty where that is not known.
+	Digests []string `json:"digests,omitempty"`
 	// Configs are the ConfigMaps and Secrets that the template names, sorted by kind and name, as they were when the
 	// row was recorded and, from then on, when its template was handed over: those of a fixed name change without the
 	// template.

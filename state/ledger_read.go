@@ -2,6 +2,7 @@ package state
 
 import (
 	"cmp"
+	"maps"
 	"slices"
 	"strings"
 )
@@ -48,6 +49,26 @@ func (l *ledger) lastRow(namespace, name string, not Outcome) (Row, bool) {
 		return false
 	})
 	return found(last, copyRow)
+}
+
+// ImagesOf gives the images of the rows that are open, or have an outcome, sorted, each once: what each was when the row
+// completed where that is known, else its name.
+func (s *Store) ImagesOf(outcome Outcome) []string {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	all := map[string]bool{}
+	for _, r := range s.ledger.rows {
+		if !r.Open && r.Outcome != outcome {
+			continue
+		}
+		for i, image := range r.Images {
+			if i < len(r.Digests) && r.Digests[i] != "" {
+				image = r.Digests[i]
+			}
+			all[image] = true
+		}
+	}
+	return slices.Sorted(maps.Keys(all))
 }
 
 // OpenRows gives the rows whose outcome is not final, oldest first.

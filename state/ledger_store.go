@@ -289,7 +289,7 @@ func setOrDelete[K comparable, V any](m map[K]*V, key K, value *V) {
 
 func copyRow(r *Row) *Row {
 	c := *r
-	c.Images, c.Configs = clone(r.Images), clone(r.Configs)
+	c.Images, c.Digests, c.Configs = clone(r.Images), clone(r.Digests), clone(r.Configs)
 	c.CommittedAt, c.RecordedAt = plain(r.CommittedAt), plain(r.RecordedAt)
 	c.StartedAt, c.EndedAt, c.MissedAt = plain(r.StartedAt), plain(r.EndedAt), plain(r.MissedAt)
 	return &c

@@ -20,7 +20,7 @@ import (
 
 // TestDocker runs the scripts about pods that really run, on the Docker engine that the environment names. $APP is an
 // image whose entrypoint is the conformance suite's program, in a registry that ends with the test; $APP2 is the same
-// under another tag, $MISSING is not there.
+// under another tag, $OTHER another image that does the same, $MISSING is not there.
 func TestDocker(t *testing.T) {
 	engine, err := docker.Open(t.Context())
 	if err != nil {
@@ -55,6 +55,7 @@ func really(t *testing.T, runtime string, files []string, ended func(dataDir str
 			}
 			variables := map[string]string{
 				"RUNTIME": runtime, "APP": repository + ":1", "APP2": repository + ":2", "MISSING": repository + ":3",
+				"OTHER": repository + ":other",
 			}
 			if runtime == "docker" {
 				variables["DOCKER_HOST"] = os.Getenv("DOCKER_HOST")
@@ -67,10 +68,11 @@ func really(t *testing.T, runtime string, files []string, ended func(dataDir str
 			}
 			return nil
 		}
+		p.Cmds["move"] = move
 	})
 }
 
-// publish serves the program's image from this machine.
+// publish serves the program's image from this machine, under two tags and, as another image, under a third.
 func publish(t *testing.T) (repository string) {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), "program")
@@ -83,14 +85,14 @@ func publish(t *testing.T) (repository string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	img, err := image.Single{Architecture: runtime.GOARCH, Name: "/program", Program: data, Links: []string{"/bin/tar"}}.Image()
-	if err != nil {
-		t.Fatal(err)
-	}
 	server := httptest.NewServer(registry.New())
 	t.Cleanup(server.Close)
 	repository = strings.TrimPrefix(server.URL, "http://") + "/belay/app"
-	for _, tag := range []string{":1", ":2"} {
+	for tag, link := range map[string]string{":1": "/bin/tar", ":2": "/bin/tar", ":other": "/usr/bin/tar"} {
+		img, err := image.Single{Architecture: runtime.GOARCH, Name: "/program", Program: data, Links: []string{link}}.Image()
+		if err != nil {
+			t.Fatal(err)
+		}
 		ref, err := name.ParseReference(repository + tag)
 		if err != nil {
 			t.Fatal(err)
@@ -100,4 +102,15 @@ func publish(t *testing.T) (repository string) {
 		}
 	}
 	return repository
+}
+
+// move FROM TO has the name TO stand for what FROM does, in the registry.
+func move(ts *testscript.TestScript, _ bool, args []string) {
+	from, err := name.ParseReference(args[0])
+	ts.Check(err)
+	to, err := name.NewTag(args[1])
+	ts.Check(err)
+	img, err := remote.Image(from)
+	ts.Check(err)
+	ts.Check(remote.Tag(to, img))
 }

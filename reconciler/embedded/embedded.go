@@ -38,6 +38,7 @@ type known struct {
 	sets       []*appsv1.ReplicaSet
 	progress   rollout.Progress
 	serving    []string
+	digests    []string
 }
 
 // New makes an engine over a store. With nil pods everything that a pod says is honoured.
@@ -81,8 +82,8 @@ func (e *Engine) Deployments(view *state.Snapshot) map[engine.Key]engine.Live {
 
 // live is a Deployment and how its rollout stands.
 func (e *Engine) live(view state.Reading, d *appsv1.Deployment, sets []*appsv1.ReplicaSet) engine.Live {
-	k := e.progress(d, sets)
-	return engine.Live{Object: d, Rollout: rolloutOf(view, d, sets, k.progress), Serving: k.serving}
+	k := e.progress(view, d, sets)
+	return engine.Live{Object: d, Rollout: rolloutOf(view, d, sets, k.progress), Serving: k.serving, Digests: k.digests}
 }
 
 func rolloutOf(view state.Reading, d *appsv1.Deployment, sets []*appsv1.ReplicaSet, p rollout.Progress) engine.Rollout {
@@ -118,7 +119,7 @@ func serving(sets []*appsv1.ReplicaSet) []string {
 }
 
 // progress is rollout.State, computed once: what is asked most often has not changed.
-func (e *Engine) progress(d *appsv1.Deployment, sets []*appsv1.ReplicaSet) known {
+func (e *Engine) progress(view state.Reading, d *appsv1.Deployment, sets []*appsv1.ReplicaSet) known {
 	e.mu.Lock()
 	k := e.known[d.UID]
 	e.mu.Unlock()
@@ -126,6 +127,9 @@ func (e *Engine) progress(d *appsv1.Deployment, sets []*appsv1.ReplicaSet) known
 		return k
 	}
 	k = known{deployment: d, sets: sets, progress: rollout.State(d, sets), serving: serving(sets)}
+	if k.progress.Phase == rollout.PhaseComplete {
+		k.digests = digests(view, d, sets, k.progress.ReplicaSet)
+	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.known[d.UID] = k

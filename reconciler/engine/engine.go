@@ -44,6 +44,9 @@ type Live struct {
 	Rollout Rollout
 	// Serving are the names of a Deployment's ReplicaSets of which a pod is available now, sorted.
 	Serving []string
+	// Digests are what the images of a Deployment's containers are on the pods of its complete rollout, in their order:
+	// empty where a pod does not say; nil when none does, or the rollout is not complete.
+	Digests []string
 }
 
 // Deployment returns the live Deployment, or nil.

@@ -60,6 +60,23 @@ type Images interface {
 	Pull(ctx context.Context, ref string, credentials []Credential) (Image, error)
 }
 
+// Collector is a driver that can take images off the machine again. What it did not pull is never its to remove: whoever
+// calls it says what was.
+type Collector interface {
+	// Discard takes away the names that an image was pulled under, and the image with the last of all its names. False: it
+	// stays, because something is made from it. One that is not there is discarded already.
+	Discard(ctx context.Context, i PulledImage) (bool, error)
+	// Filled is how much of the disk that holds the images is in use: 0 to 1.
+	Filled(ctx context.Context) (float64, error)
+}
+
+// PulledImage is an image that was fetched, under the name it was fetched by.
+type PulledImage struct {
+	Ref    string // as Images.Pull was given it
+	ID     string // Image.ID
+	Digest string // Image.Digest
+}
+
 // Streams reach into running pods.
 type Streams interface {
 	// Logs reads what a container wrote, standard output and error as they came. With Follow, Read waits for more until

@@ -159,7 +159,7 @@ func rowOf(r state.Row) control.Row {
 		Namespace: r.Namespace, Name: r.Name, ID: r.ID, Revision: r.Revision, Commit: r.Commit, Author: r.Author,
 		CommittedAt: utc(r.CommittedAt), Subject: r.Subject, ChangeCause: r.ChangeCause, Outcome: string(r.Outcome), Reason: r.Reason,
 		SupersededBy: r.SupersededBy, RolledBackBy: r.RolledBackBy, ReplicaSet: r.ReplicaSet, StartedAt: utc(r.StartedAt),
-		EndedAt: utc(r.EndedAt), Images: list(r.Images), Message: r.Message, Override: r.Override,
+		EndedAt: utc(r.EndedAt), Images: list(r.Images), Digests: r.Digests, Message: r.Message, Override: r.Override,
 		Operation: r.Operation, Door: r.Door, By: r.By, Why: r.Why,
 	}
 }

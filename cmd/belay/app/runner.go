@@ -73,6 +73,7 @@ func (a *App) podRuntime(ctx context.Context, store *state.Store) (podRuntime, e
 		k := kubelet.New(kubelet.Options{
 			Runtime: engine.Runtime, Names: names, Objects: kubelet.Stored(store), Dir: filepath.Join(a.dir, "pods"), HostPaths: a.config.HostPaths,
 			Instance: store.Instance(), Origin: r.origins.of(a.dir), DockerConfig: dockerConfig,
+			Keep: r.origins.images, Ran: r.origins.ran,
 			Held: func(dir string) bool { return dir != a.dir && held(dir) }, Now: a.now, Log: a.log,
 		})
 		r.runner, r.streams, r.fields = lasting(k, store), k, k

@@ -132,6 +132,8 @@ type Row struct {
 	StartedAt  time.Time `json:"startedAt,omitzero"`
 	EndedAt    time.Time `json:"endedAt,omitzero"`
 	Images     []string  `json:"images"`
+	// Digests are what the images were when the revision completed, in the same order; absent where nothing is known.
+	Digests []string `json:"digests,omitempty"`
 }
 
 // HistoryQuery names the Deployment. An empty Namespace means the only one that has it. All includes rows of

@@ -202,3 +202,28 @@ func TestCorruptLayer(t *testing.T) {
 		t.Errorf("the image is present: %v, %v", ok, err)
 	}
 }
+
+// TestNetworksOfOneName has the engine in the state that two services leave that start at the same time.
+func TestNetworksOfOneName(t *testing.T) {
+	r, c := open(t), engine(t)
+	if _, err := c.NetworkCreate(t.Context(), "belay", client.NetworkCreateOptions{Driver: "bridge"}); err != nil {
+		t.Skip(err) // this engine does not let it happen, or a test before has the name
+	}
+	second, err := c.NetworkCreate(t.Context(), "belay", client.NetworkCreateOptions{Driver: "bridge"})
+	if err != nil {
+		t.Skip(err)
+	}
+	const uid = "networks-of-one-name"
+	t.Cleanup(func() {
+		if err := r.RemovePod(context.WithoutCancel(t.Context()), uid); err != nil {
+			t.Error(err)
+		}
+	})
+	state, err := r.RunPod(t.Context(), node.Sandbox{UID: uid, Namespace: "default", Name: "web-1"})
+	if err != nil || state.IP == "" {
+		t.Errorf("the pod's sandbox is %+v, %v", state, err)
+	}
+	if _, err := c.NetworkInspect(t.Context(), second.ID, client.NetworkInspectOptions{}); err == nil {
+		t.Error("the younger network is there still")
+	}
+}

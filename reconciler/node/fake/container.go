@@ -66,7 +66,7 @@ func (r *Runtime) Start(ctx context.Context, spec node.Container) (string, error
 }
 
 func (e *Engine) imageByID(id string) *stock {
-	for _, i := range e.images {
+	for _, i := range e.all() {
 		if i.ID == id && i.present {
 			return i
 		}
@@ -91,15 +91,7 @@ func (r *Runtime) process(p *pod, c *container, args []string) program.Process {
 			}
 			l := newListener(port)
 			p.listeners[port] = l
-			r.e.running.Go(func() {
-				<-c.ended
-				l.close()
-				r.e.mu.Lock()
-				defer r.e.mu.Unlock()
-				if p.listeners[port] == l {
-					delete(p.listeners, port)
-				}
-			})
+			c.ports = append(c.ports, port)
 			return l, nil
 		},
 	}
@@ -121,6 +113,10 @@ func (e *Engine) end(uid types.UID, c *container, code int32, oom bool) {
 	c.term()
 	c.log.close()
 	close(c.ended)
+	for _, port := range c.ports { // free, before anybody can know of the end
+		e.pods[uid].listeners[port].close()
+		delete(e.pods[uid].listeners, port)
+	}
 	e.tell(uid)
 }
 

@@ -14,7 +14,6 @@ import (
 
 	"github.com/belay-dev/belay/reconciler/node"
 	"github.com/belay-dev/belay/reconciler/node/conformance/program"
-	"github.com/belay-dev/belay/reconciler/node/image"
 )
 
 // ErrGone is what every method returns while the engine does not answer.
@@ -32,6 +31,8 @@ type Engine struct {
 	watchers map[chan types.UID]bool // buffered by one: a watcher that is behind is told everything
 	pods     map[types.UID]*pod
 	images   map[string]*stock
+	moved    []*stock // present, and no name stands for them any more
+	filled   float64
 	started  []string // every Start that succeeded: POD/NAME/ATTEMPT
 	next     int
 	broken   chan struct{} // closed when the engine goes
@@ -57,11 +58,11 @@ type pod struct {
 
 type container struct {
 	node.ContainerState
-	spec   node.Container
-	log    *log
-	term   context.CancelFunc
-	ended  chan struct{}
-	killed bool
+	spec  node.Container
+	log   *log
+	term  context.CancelFunc
+	ended chan struct{}
+	ports []string // that it listens on
 }
 
 // NewEngine is an engine without images and pods.
@@ -76,8 +77,16 @@ func NewEngine(now func() time.Time) *Engine {
 func (e *Engine) Serve(ref string, p Program, present bool) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	id := ref
+	if before := e.images[ref]; before != nil && before.ID != "" { // the name comes to stand for another image when it is pulled
+		e.next++
+		id = fmt.Sprintf("%s-%d", ref, e.next)
+		if before.present {
+			e.moved = append(e.moved, before)
+		}
+	}
 	e.images[ref] = &stock{
-		Image:   node.Image{ID: "sha256:" + ref, Digest: ref + "@sha256:" + ref, Size: 1000},
+		Image:   node.Image{ID: "sha256:" + id, Digest: ref + "@sha256:" + id, Size: 1000},
 		program: p, present: present,
 	}
 }
@@ -349,49 +358,4 @@ func (r *Runtime) meant(uid types.UID) []types.UID {
 	r.e.mu.Lock()
 	defer r.e.mu.Unlock()
 	return slices.Sorted(maps.Keys(r.e.pods))
-}
-
-// Image implements node.Images.
-func (r *Runtime) Image(ctx context.Context, ref string) (node.Image, bool, error) {
-	if err := r.enter(ctx); err != nil {
-		return node.Image{}, false, err
-	}
-	defer r.e.mu.Unlock()
-	i := r.e.images[ref]
-	if i == nil || !i.present {
-		return node.Image{}, false, nil
-	}
-	return i.Image, true, nil
-}
-
-// Pull implements node.Images.
-func (r *Runtime) Pull(ctx context.Context, ref string, credentials []node.Credential) (node.Image, error) {
-	if err := r.enter(ctx); err != nil {
-		return node.Image{}, err
-	}
-	i := r.e.images[ref]
-	if i == nil {
-		r.e.mu.Unlock()
-		return node.Image{}, &image.PullError{Class: image.NotFound, Err: fmt.Errorf("%s: not found", ref)}
-	}
-	i.pulls++
-	wait := i.wait
-	r.e.mu.Unlock()
-	if wait != nil {
-		select {
-		case <-wait:
-		case <-ctx.Done():
-			return node.Image{}, ctx.Err()
-		}
-	}
-	r.e.mu.Lock()
-	defer r.e.mu.Unlock()
-	if i.refusal != nil {
-		return node.Image{}, i.refusal
-	}
-	if i.guard != (node.Credential{}) && !slices.Contains(credentials, i.guard) {
-		return node.Image{}, &image.PullError{Class: image.Denied, Err: fmt.Errorf("%s: unauthorized", ref)}
-	}
-	i.present = true
-	return i.Image, nil
 }

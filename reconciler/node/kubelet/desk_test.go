@@ -2,6 +2,7 @@ package kubelet_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -20,6 +21,7 @@ import (
 	"github.com/belay-dev/belay/reconciler/node"
 	"github.com/belay-dev/belay/reconciler/node/conformance/program"
 	"github.com/belay-dev/belay/reconciler/node/fake"
+	"github.com/belay-dev/belay/reconciler/node/image"
 	"github.com/belay-dev/belay/reconciler/node/kubelet"
 	"github.com/belay-dev/belay/state"
 )
@@ -31,8 +33,13 @@ type desk struct {
 	engine  *fake.Engine
 	kubelet *kubelet.Kubelet
 	dir     string
+	keep    []string          // images that stay
+	ran     map[string]string // what the images of every revision were before
 	stop    func()
 }
+
+// down is what a pull says when the registry does not answer.
+var down = &image.PullError{Class: image.Network, Err: errors.New("connection refused")}
 
 // bench runs a test in a bubble, with a desk that is running.
 func bench(t *testing.T, f func(d *desk)) {
@@ -73,6 +80,7 @@ func (d *desk) start() {
 	log := zerolog.New(zerolog.NewTestWriter(d.t)).Level(zerolog.WarnLevel)
 	d.kubelet = kubelet.New(kubelet.Options{
 		Runtime: d.engine.Runtime(), Objects: kubelet.Stored(d.store), Dir: d.dir, Instance: "here", Now: time.Now, Log: log,
+		Keep: func() []string { return d.keep }, Ran: func(*corev1.Pod) map[string]string { return d.ran },
 	})
 	config := node.New(d.store, d.kubelet, log, time.Now)
 	ctx, cancel := context.WithCancel(context.Background())

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
+	"path/filepath"
 	"sync"
 	"time"
 
@@ -31,6 +32,12 @@ type Options struct {
 	DockerConfig func() ([]byte, error)
 	// Names is where pods ask for the names of Services; the zero value: nowhere.
 	Names netip.Addr
+	// Keep lists the images that are never taken off the machine, whether they are in use or not: by names as pods have them,
+	// by digest or by ID. Nil: none ever is.
+	Keep func() []string
+	// Ran says what the images of a pod's revision were when it ran before, by the names that the pod has for them: that is
+	// what runs again, where it is present. Nil: nothing is known.
+	Ran func(*corev1.Pod) map[string]string
 	// Held says whether a process holds the data directory of a name: its pods are not for others to find. Nil: none is.
 	Held func(directory string) bool
 	Now  func() time.Time
@@ -51,6 +58,7 @@ const (
 type Kubelet struct {
 	Options
 	volumes volumes
+	stock   stock
 	jobs    chan job
 
 	mu      sync.Mutex
@@ -69,7 +77,7 @@ var (
 func New(o Options) *Kubelet {
 	return &Kubelet{
 		Options: o, volumes: volumes{dir: o.Dir, hostPaths: o.HostPaths, objects: o.Objects},
-		jobs: make(chan job), workers: map[types.UID]*worker{}, orphans: map[types.UID]bool{},
+		stock: stock{file: filepath.Join(o.Dir, "pulled.json")}, jobs: make(chan job), workers: map[types.UID]*worker{}, orphans: map[types.UID]bool{},
 		news: func(types.NamespacedName) {},
 	}
 }

@@ -75,7 +75,7 @@ func TestLivenessRestarts(t *testing.T) {
 		p.Spec.Containers[0].LivenessProbe = get("/ready")
 		uid := d.create(p)
 		d.unready(uid, true)
-		d.pass(30 * time.Second)
+		d.pass(31 * time.Second) // the third failure, and a server that takes a moment to end
 		d.expectStarted("a/c/0", "a/c/1")
 		d.unready(uid, false)
 		d.pass(time.Minute)

@@ -21,6 +21,9 @@ func (k *Kubelet) Run(ctx context.Context, changed func(types.NamespacedName)) {
 	var running sync.WaitGroup
 	defer running.Wait()
 	running.Go(func() { k.follow(ctx) })
+	if c, ok := k.Runtime.(node.Collector); ok && k.Keep != nil && k.Dir != "" {
+		running.Go(func() { k.collect(ctx, c) })
+	}
 	for {
 		select {
 		case j := <-k.jobs:

@@ -79,59 +79,84 @@ func (k *Kubelet) tidy(ctx context.Context, w *worker, a action) {
 	}
 }
 
-// image sees to it that the image of a container is present, as its pull policy asks for.
+// image sees to it that the image of a container is present: what its revision ran before, or else as its pull policy
+// asks for.
 func (k *Kubelet) image(ctx context.Context, w *worker, pod *corev1.Pod, c *corev1.Container, init bool) (node.Image, error) {
 	ref, err := image.Parse(c.Image)
 	if err != nil {
 		w.say(c, init, corev1.EventTypeWarning, "InspectFailed", err.Error())
 		return node.Image{}, refuse(invalidImageName, err)
 	}
-	if c.ImagePullPolicy != corev1.PullAlways {
-		img, ok, err := k.Runtime.Image(ctx, ref.String())
-		if err != nil {
-			return node.Image{}, err
-		}
-		if ok {
-			w.say(c, init, corev1.EventTypeNormal, "Pulled",
-				fmt.Sprintf("Container image %q already present on machine and can be accessed by the pod", c.Image))
-			return img, nil
-		}
-		if c.ImagePullPolicy == corev1.PullNever {
-			text := fmt.Sprintf("Container image %q is not present with pull policy of Never", c.Image)
-			w.say(c, init, corev1.EventTypeWarning, errImageNeverPull, text)
-			return node.Image{}, refuse(errImageNeverPull, errors.New(text))
-		}
+	if img, name, ok := k.again(ctx, pod, c); ok {
+		w.say(c, init, corev1.EventTypeNormal, "Pulled", present(name))
+		return img, nil
+	}
+	had, ok, err := k.Runtime.Image(ctx, ref.String())
+	switch {
+	case err != nil:
+		return node.Image{}, err
+	case ok && c.ImagePullPolicy != corev1.PullAlways:
+		w.say(c, init, corev1.EventTypeNormal, "Pulled", present(c.Image))
+		return had, nil
+	case c.ImagePullPolicy == corev1.PullNever:
+		text := fmt.Sprintf("Container image %q is not present with pull policy of Never", c.Image)
+		w.say(c, init, corev1.EventTypeWarning, errImageNeverPull, text)
+		return node.Image{}, refuse(errImageNeverPull, errors.New(text))
 	}
 	begin := k.Now()
 	w.say(c, init, corev1.EventTypeNormal, "Pulling", fmt.Sprintf("Pulling image %q", c.Image))
 	k.changed(w)
 	img, err := k.Runtime.Pull(ctx, ref.String(), k.credentials(pod, ref))
-	if err == nil {
+	switch {
+	case err == nil:
 		took := k.Now().Sub(begin).Round(time.Millisecond)
 		w.say(c, init, corev1.EventTypeNormal, "Pulled", fmt.Sprintf(
 			"Successfully pulled image %q in %v (%v including waiting). Image size: %d bytes.", c.Image, took, took, img.Size))
+		if err := k.stock.note(ref.String(), img, had, k.Now()); err != nil {
+			k.Log.Warn().Str("image", c.Image).Err(err).Msg("image will not be collected")
+		}
 		return img, nil
-	}
-	if ctx.Err() != nil {
+	case ctx.Err() != nil:
 		return node.Image{}, ctx.Err()
 	}
-	if present, ok := k.fallback(ctx, ref, err); ok {
-		w.say(c, init, corev1.EventTypeWarning, "Failed", fmt.Sprintf("Failed to pull image %q: %v", c.Image, err))
-		w.say(c, init, corev1.EventTypeNormal, "Pulled",
-			fmt.Sprintf("Container image %q already present on machine and can be accessed by the pod", c.Image))
-		return present, nil
+	failure := fmt.Sprintf("Failed to pull image %q: %v", c.Image, err)
+	if ok && unreachable(err) { // a rollback must not fail because of that
+		w.say(c, init, corev1.EventTypeWarning, "Failed", failure)
+		w.say(c, init, corev1.EventTypeNormal, "Pulled", present(c.Image))
+		return had, nil
 	}
-	return node.Image{}, &refusal{reason: errImagePull, err: err, failure: fmt.Sprintf("Failed to pull image %q: %v", c.Image, err)}
+	return node.Image{}, &refusal{reason: errImagePull, err: err, failure: failure}
 }
 
-// fallback is the image that is present when its registry does not answer: a rollback must not fail because of that.
-func (k *Kubelet) fallback(ctx context.Context, ref image.Reference, cause error) (node.Image, bool) {
-	pull, ok := errors.AsType[*image.PullError](cause)
-	if !ok || pull.Class != image.Network && pull.Class != image.RateLimit {
-		return node.Image{}, false
+func present(name string) string {
+	return fmt.Sprintf("Container image %q already present on machine and can be accessed by the pod", name)
+}
+
+// again is the image that a container's revision ran when it ran before, where it is present still: its name may stand for
+// another by now.
+func (k *Kubelet) again(ctx context.Context, pod *corev1.Pod, c *corev1.Container) (img node.Image, name string, ok bool) {
+	if k.Ran == nil {
+		return node.Image{}, "", false
 	}
-	img, found, err := k.Runtime.Image(ctx, ref.String())
-	return img, found && err == nil
+	if name = k.Ran(pod)[c.Image]; name == "" {
+		return node.Image{}, "", false
+	}
+	img, ok, err := k.Runtime.Image(ctx, name)
+	return img, name, ok && err == nil
+}
+
+// complete is a name with all that it leaves out; what is none stays as it is.
+func complete(name string) string {
+	if ref, err := image.Parse(name); err == nil {
+		return ref.String()
+	}
+	return name
+}
+
+// unreachable says whether a pull failed because the registry does not answer.
+func unreachable(cause error) bool {
+	pull, ok := errors.AsType[*image.PullError](cause)
+	return ok && (pull.Class == image.Network || pull.Class == image.RateLimit)
 }
 
 // credentials are what the registry of an image is shown: the pod's pull secrets, then the machine's configuration.

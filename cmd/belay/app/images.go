@@ -1,0 +1,72 @@
+package app
+
+import (
+	"slices"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/belay-dev/belay/reconciler/ledger"
+	"github.com/belay-dev/belay/state"
+)
+
+// images are those that stay on the machine: of what runs or may be scaled up, of every revision that completed and is not
+// bad, of what waits to run, and of what is held. A rollback must not depend on a registry.
+func (o *origins) images() []string {
+	out := o.store.ImagesOf(ledger.Complete)
+	add := func(spec *corev1.PodSpec) {
+		for _, list := range [][]corev1.Container{spec.InitContainers, spec.Containers} {
+			for _, c := range list {
+				out = append(out, c.Image)
+			}
+		}
+	}
+	for _, pod := range state.List[*corev1.Pod](o.store, "") {
+		add(&pod.Spec)
+	}
+	for _, rs := range state.List[*appsv1.ReplicaSet](o.store, "") {
+		add(&rs.Spec.Template.Spec)
+	}
+	for _, h := range o.store.Holds() {
+		if t, ok := o.store.Template(h.Template); ok {
+			add(&t.Template.Spec)
+		}
+		if row, ok := o.store.Row(h.Row); ok {
+			out = append(out, row.Digests...)
+		}
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
+}
+
+// ran is what the images of a pod's revision were when it completed, if that was under another row than the one that was
+// handed over last: what is gone back to runs as it ran. While a revision runs for the first time its pull policy counts.
+func (o *origins) ran(pod *corev1.Pod) map[string]string {
+	m, ok := o.made(pod)
+	if !ok {
+		return nil
+	}
+	set := owner(pod, state.KindReplicaSet)
+	rows := o.store.Rows(m.Key.Namespace, m.Key.Name)
+	last, before := -1, -1
+	for i, r := range rows {
+		if !r.StartedAt.IsZero() && (last < 0 || !r.StartedAt.Before(rows[last].StartedAt)) {
+			last = i
+		}
+	}
+	for i, r := range rows {
+		if i != last && r.ReplicaSet == set && len(r.Digests) > 0 && (before < 0 || !r.StartedAt.Before(rows[before].StartedAt)) {
+			before = i
+		}
+	}
+	if before < 0 {
+		return nil
+	}
+	out := map[string]string{}
+	for i, name := range rows[before].Images {
+		if i < len(rows[before].Digests) && rows[before].Digests[i] != "" {
+			out[name] = rows[before].Digests[i]
+		}
+	}
+	return out
+}
