@@ -39,9 +39,11 @@ type Proxy struct {
 	dial   Dial
 	opened chan *door    // listeners that Run is to accept on
 	ended  chan struct{} // closed when Run has returned
+	over   chan struct{} // closed by Retire
 
 	mu     sync.Mutex // guards what follows
 	closed bool
+	given  map[string]net.Listener     // by address: open already, for who asks for it
 	doors  map[string]map[string]*door // owner → address as it was asked for
 	pods   map[string]*pod             // those that have unanswered connections, or are leaving
 }
@@ -63,13 +65,13 @@ type pod struct {
 // NewProxy makes a proxy without listeners.
 func NewProxy(dial Dial) *Proxy {
 	return &Proxy{
-		dial: dial, opened: make(chan *door), ended: make(chan struct{}),
+		dial: dial, opened: make(chan *door), ended: make(chan struct{}), over: make(chan struct{}),
 		doors: map[string]map[string]*door{}, pods: map[string]*pod{},
 	}
 }
 
-// Run carries connections until ctx ends; then it breaks those that are left, and returns when all have ended. It is
-// called once.
+// Run carries connections until ctx ends; then it breaks those that are left, and returns when all have ended. After
+// Retire it returns when they have ended by themselves. It is called once.
 func (p *Proxy) Run(ctx context.Context) error {
 	defer close(p.ended)
 	var wg sync.WaitGroup
@@ -78,6 +80,8 @@ func (p *Proxy) Run(ctx context.Context) error {
 		select {
 		case d := <-p.opened:
 			wg.Go(func() { p.accept(ctx, d) })
+		case <-p.over:
+			return nil
 		case <-ctx.Done():
 			return p.close()
 		}
@@ -89,7 +93,7 @@ func (p *Proxy) close() error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.closed = true
-	var errs []error
+	errs := []error{p.dropGiven()}
 	for _, doors := range p.doors {
 		for _, d := range doors {
 			errs = append(errs, d.listener.Close())
@@ -140,7 +144,7 @@ func (p *Proxy) set(owner string, want []Listener) (bound map[string]string, ope
 	for _, w := range want {
 		d := had[w.Address]
 		if d == nil {
-			l, err := net.Listen("tcp", w.Address)
+			l, err := p.listen(w.Address)
 			if err != nil {
 				errs = append(errs, err)
 				continue

@@ -40,6 +40,10 @@ type App struct {
 	// Reload, when set before Run, says where the configuration comes from when it changes.
 	Reload Reload
 
+	// Network, when set before Run, is the command that runs RunNetwork: its last two arguments are added. The connections of
+	// Services to pods that outlive this process do so too then.
+	Network []string
+
 	// Seams may be set before Run, by tests.
 	Seams Seams
 }
@@ -93,7 +97,9 @@ func (a *App) Run(ctx context.Context) (err error) {
 	}
 	parts := a.wire(store, pods)
 	parts.found, parts.streams = found, pods.streams
-	parts.door, parts.reach = a.door(store, pods)
+	if parts.door, parts.reach, err = a.door(ctx, store, pods); err != nil {
+		return errors.Join(err, parts.close())
+	}
 	pods.origins.following = parts.following
 	defer func() { err = errors.Join(err, parts.close()) }()
 	listeners, err := a.listen()

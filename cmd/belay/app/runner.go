@@ -41,7 +41,9 @@ type podRuntime struct {
 	runner  node.PodRunner
 	streams node.Streamer    // reaches into them; nil: nothing does
 	fields  embedded.Pods    // says what of them is not honoured; nil: all is
-	cluster *network.Cluster // how they reach Services; nil: not at all
+	names   netip.Addr       // where they ask for names, if they reach Services; the zero value: they do not
+	cluster *network.Cluster // by which they do, in this process
+	network *network.Client  // or in one of its own
 	origins *origins
 	close   func() error
 }
@@ -63,21 +65,17 @@ func (a *App) podRuntime(ctx context.Context, store *state.Store) (podRuntime, e
 		return r, err
 	}
 	if engine.Runtime != nil {
-		var names netip.Addr
-		if r.name == RuntimeDocker { // the pods of Belay's own driver have no way out of their network
-			r.cluster = a.claim()
-		}
-		if r.cluster != nil {
-			names = r.cluster.Names
+		if r.names, err = a.reachable(ctx, &r); err != nil {
+			return r, errors.Join(err, engine.close())
 		}
 		k := kubelet.New(kubelet.Options{
-			Runtime: engine.Runtime, Names: names, Objects: kubelet.Stored(store), Dir: filepath.Join(a.dir, "pods"), HostPaths: a.config.HostPaths,
+			Runtime: engine.Runtime, Names: r.names, Objects: kubelet.Stored(store), Dir: filepath.Join(a.dir, "pods"), HostPaths: a.config.HostPaths,
 			Instance: store.Instance(), Origin: r.origins.of(a.dir), DockerConfig: dockerConfig,
 			Keep: r.origins.images, Ran: r.origins.ran,
 			Held: func(dir string) bool { return dir != a.dir && held(dir) }, Now: a.now, Log: a.log,
 		})
 		r.runner, r.streams, r.fields = lasting(k, store), k, k
-		r.close = func() error { return errors.Join(r.cluster.Close(), engine.close()) }
+		r.close = func() error { return errors.Join(r.cluster.Close(), r.network.Close(), engine.close()) }
 		return r, nil
 	}
 	options, err := simulated.Parse(a.config.Simulate)

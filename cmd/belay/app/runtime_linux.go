@@ -3,11 +3,22 @@ package app
 import (
 	"context"
 	"fmt"
+	"net"
 	"path/filepath"
+
+	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/belay-dev/belay/reconciler/node/embedded"
 	"github.com/belay-dev/belay/reconciler/node/embedded/shim"
+	"github.com/belay-dev/belay/reconciler/service"
 )
+
+// dialSandboxes reaches the pods below a directory of that driver.
+func dialSandboxes(pods string) service.Dial {
+	return func(ctx context.Context, b service.Backend) (net.Conn, error) {
+		return embedded.Dial(ctx, pods, types.UID(b.Pod), b.Port)
+	}
+}
 
 // openEmbedded opens the driver that needs no engine.
 func (a *App) openEmbedded(ctx context.Context) (chosen, error) {
@@ -15,7 +26,7 @@ func (a *App) openEmbedded(ctx context.Context) (chosen, error) {
 	if err != nil {
 		return chosen{}, fmt.Errorf("runtime embedded: %w", err)
 	}
-	r, err := embedded.Open(ctx, embedded.Options{Pods: filepath.Join(a.dir, "sandboxes"), Images: filepath.Join(a.dir, "images"), Shim: file})
+	r, err := embedded.Open(ctx, embedded.Options{Pods: a.sandboxes(), Images: filepath.Join(a.dir, "images"), Shim: file})
 	if err != nil {
 		return chosen{}, &hinted{fmt.Errorf("runtime embedded: %w", err),
 			"run as root or allow user namespaces to users, start a Docker engine, or choose --runtime simulated"}

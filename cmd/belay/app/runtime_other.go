@@ -5,7 +5,15 @@ package app
 import (
 	"context"
 	"errors"
+	"net"
+
+	"github.com/belay-dev/belay/reconciler/service"
 )
+
+// dialSandboxes reaches none.
+func dialSandboxes(string) service.Dial {
+	return func(context.Context, service.Backend) (net.Conn, error) { return nil, errors.ErrUnsupported }
+}
 
 // openEmbedded says that there is none.
 func (a *App) openEmbedded(context.Context) (chosen, error) {

@@ -3,8 +3,12 @@ package app
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
 	"sync"
 	"time"
 
@@ -65,27 +69,94 @@ type drainer interface {
 	Forget(ctx context.Context, uid string) error
 }
 
-// claim has pods on a bridge of this machine reach ClusterIPs and names. Where that is not allowed it says so, and they
-// do not.
-func (a *App) claim() *network.Cluster {
-	cluster, err := network.Claim(a.config.Services.prefix())
-	if err != nil {
-		a.log.Warn().Err(err).Str("hint", "run belay as root, or with the capabilities NET_ADMIN and NET_BIND_SERVICE; "+
+// processDir is where the process answers that carries the connections of Services.
+const processDir = "network"
+
+// reachable makes what stands before the pods. Those on a bridge of this machine reach ClusterIPs and names by it: names is
+// where they ask. Where that is not allowed it says so, and they do not. With a command for it, it is a process of its own,
+// which outlives this one.
+func (a *App) reachable(ctx context.Context, r *podRuntime) (names netip.Addr, err error) {
+	setup := network.Setup{Range: a.config.Services.Range}
+	if r.name == RuntimeEmbedded { // its pods have no way out of their network
+		setup = network.Setup{Pods: a.sandboxes()}
+	}
+	var refused error
+	switch {
+	case len(a.Network) > 0:
+		setup.Build = build(a.Network[0])
+		r.network, err = network.Open(ctx, network.Options{
+			Dir: filepath.Join(a.dir, processDir), Command: a.Network, Log: a.log, Setup: setup,
+		})
+		if err != nil {
+			return names, err
+		}
+		names, refused = r.network.Names()
+	case setup.Range != "":
+		if r.cluster, refused = network.Claim(a.config.Services.prefix()); refused == nil {
+			names = r.cluster.Names
+		}
+	}
+	switch {
+	case refused != nil:
+		a.log.Warn().Err(refused).Str("hint", "run belay as root, or with the capabilities NET_ADMIN and NET_BIND_SERVICE; "+
 			"a second service on this machine takes another services.range").
 			Msg("pods reach no Service by address or name")
-		return nil
+	case names.IsValid():
+		a.log.Info().Str("clusterIPs", a.config.Services.Range).Stringer("names", names).Msg("pods reach Services by address and name")
 	}
-	a.log.Info().Str("clusterIPs", a.config.Services.Range).Stringer("names", cluster.Names).Msg("pods reach Services by address and name")
-	return cluster
+	return names, nil
+}
+
+// sandboxes is where the driver that needs no engine has its pods.
+func (a *App) sandboxes() string { return filepath.Join(a.dir, "sandboxes") }
+
+// build tells binaries apart.
+func build(file string) string {
+	info, err := os.Stat(file)
+	if err != nil {
+		return ""
+	}
+	return fmt.Sprintf("%d %s", info.Size(), info.ModTime().UTC().Format(time.RFC3339Nano))
+}
+
+// RunNetwork is the process that carries the connections of Services: see network.Main.
+func RunNetwork(ctx context.Context, dir, setup string) error {
+	return network.Main(ctx, dir, setup, func(s network.Setup) service.Dial {
+		if s.Pods != "" {
+			return dialSandboxes(s.Pods)
+		}
+		return network.Dial
+	})
 }
 
 // door makes what stands before the pods; nil when Services answer nowhere.
-func (a *App) door(store *state.Store, pods podRuntime) (door, service.Reach) {
-	reach := service.Reach{Host: a.config.Services.Listen, Cluster: pods.cluster != nil}
-	if pods.streams == nil || reach == (service.Reach{}) {
-		return nil, reach
+func (a *App) door(ctx context.Context, store *state.Store, pods podRuntime) (door, service.Reach, error) {
+	reach := service.Reach{Host: a.config.Services.Listen, Cluster: pods.names.IsValid()}
+	if pods.network != nil {
+		return pods.network, reach, forgetServices(ctx, store, pods.network)
 	}
-	return network.New(service.DialPods(store, pods.streams), pods.cluster), reach
+	if pods.streams == nil || reach == (service.Reach{}) {
+		return nil, reach, nil
+	}
+	return network.New(service.DialPods(store, pods.streams), pods.cluster), reach, nil
+}
+
+// forgetServices ends what a process has of Services that went while nobody told it.
+func forgetServices(ctx context.Context, store *state.Store, c *network.Client) error {
+	owners, err := c.Owners(ctx)
+	if err != nil {
+		return err
+	}
+	for _, owner := range owners {
+		namespace, name, _ := strings.Cut(owner, "/")
+		if _, ok := state.Get[*corev1.Service](store, namespace, name); ok {
+			continue
+		}
+		if _, err := c.Set(ctx, owner, service.Front{}); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // drainTime bounds how long a pod that is to stop may take to begin its answers.

@@ -70,7 +70,7 @@ func (e *env) root(args []string) *cobra.Command {
 	root.AddGroup(&cobra.Group{ID: ownGroup, Title: "Commands:"})
 	own := []*cobra.Command{
 		e.demo(), e.serve(), e.status(), e.history(), e.rollback(), e.pin(), e.release(), e.holds(), e.sync(), e.diff(), e.plan(),
-		e.suspend("suspend", true), e.suspend("resume", false), e.configuration(), e.knownHosts(), e.validate(), e.version(), e.kubeconfig(), e.backup(), e.restore(), e.webhook(),
+		e.suspend("suspend", true), e.suspend("resume", false), e.configuration(), e.knownHosts(), e.validate(), e.version(), e.kubeconfig(), e.backup(), e.restore(), e.webhook(), e.network(),
 	}
 	for _, cmd := range own {
 		cmd.GroupID = ownGroup

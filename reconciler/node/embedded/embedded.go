@@ -154,11 +154,13 @@ func (r *Runtime) tell() {
 const recordFile = "pod.json"
 
 // pod is the directory of a pod. A UID is a name that somebody gave: it must be one.
-func (r *Runtime) pod(uid types.UID) (string, error) {
+func (r *Runtime) pod(uid types.UID) (string, error) { return podDir(r.dir, uid) }
+
+func podDir(pods string, uid types.UID) (string, error) {
 	if uid == "" || strings.ContainsAny(string(uid), "/.\x00") {
 		return "", fmt.Errorf("pod %q: not a UID", uid)
 	}
-	return filepath.Join(r.dir, string(uid)), nil
+	return filepath.Join(pods, string(uid)), nil
 }
 
 // place is one sandbox: its ID and the directory of its shim.

@@ -21,7 +21,12 @@ import (
 
 // Dial implements node.Streams.
 func (r *Runtime) Dial(ctx context.Context, uid types.UID, port int32) (net.Conn, error) {
-	dir, err := r.pod(uid)
+	return Dial(ctx, r.dir, uid, port)
+}
+
+// Dial connects to a TCP port of a pod below a directory of pods, for who is not its driver.
+func Dial(ctx context.Context, pods string, uid types.UID, port int32) (net.Conn, error) {
+	dir, err := podDir(pods, uid)
 	if err != nil {
 		return nil, err
 	}

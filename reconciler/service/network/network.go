@@ -1,8 +1,13 @@
 package network
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"maps"
+	"net"
+	"slices"
+	"strconv"
 	"strings"
 	"sync"
 
@@ -15,17 +20,21 @@ type Network struct {
 	proxy   *service.Proxy
 	table   *names.Table
 	cluster *Cluster // nil: nobody asks for names
+
+	mu     sync.Mutex // guards what follows
+	fronts map[string]service.Front
+	over   bool
 }
 
 var _ service.Doorkeeper = (*Network)(nil)
 
 // New makes a network that reaches pods by dial. Cluster is nil where ClusterIPs are nobody's; Run closes it.
 func New(dial service.Dial, cluster *Cluster) *Network {
-	return &Network{proxy: service.NewProxy(dial), table: &names.Table{}, cluster: cluster}
+	return &Network{proxy: service.NewProxy(dial), table: &names.Table{}, cluster: cluster, fronts: map[string]service.Front{}}
 }
 
-// Run works until ctx ends; then it breaks the connections that are left, and returns when all have ended. It is called
-// once.
+// Run works until ctx ends; then it breaks the connections that are left, and returns when all have ended. After Retire
+// it returns when they have ended by themselves. It is called once.
 func (n *Network) Run(ctx context.Context) error {
 	if n.cluster == nil {
 		return n.proxy.Run(ctx)
@@ -41,7 +50,10 @@ func (n *Network) Run(ctx context.Context) error {
 		func() error { return server.Serve(ctx, n.cluster.conns) },
 	} {
 		wg.Go(func() {
-			errs[i] = run()
+			if errs[i] = run(); n.retired() {
+				errs[i] = nil // it was closed on purpose
+				return
+			}
 			cancel() // none goes on without the others
 		})
 	}
@@ -54,6 +66,11 @@ const resolvConf = "/etc/resolv.conf"
 
 // Set implements service.Doorkeeper. It waits for Run.
 func (n *Network) Set(ctx context.Context, owner string, want service.Front) (map[string]string, error) {
+	n.mu.Lock()
+	if n.fronts[owner] = want; len(want.Listeners) == 0 && want.Name == nil {
+		delete(n.fronts, owner)
+	}
+	n.mu.Unlock()
 	if want.Name != nil {
 		n.table.Set(*want.Name)
 	} else {
@@ -63,6 +80,13 @@ func (n *Network) Set(ctx context.Context, owner string, want service.Front) (ma
 	return n.proxy.Set(ctx, owner, want.Listeners)
 }
 
+// Owners lists whom Set was called for, in order.
+func (n *Network) Owners() []string {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return slices.Sorted(maps.Keys(n.fronts))
+}
+
 // Drain takes a pod out of every listener: see (*service.Proxy).Drain.
 func (n *Network) Drain(ctx context.Context, uid string) error { return n.proxy.Drain(ctx, uid) }
 
@@ -70,4 +94,24 @@ func (n *Network) Drain(ctx context.Context, uid string) error { return n.proxy.
 func (n *Network) Forget(_ context.Context, uid string) error {
 	n.proxy.Forget(uid)
 	return nil
+}
+
+// Retire takes nothing new any more. What is being carried goes on to its end, and then Run returns.
+func (n *Network) Retire() error {
+	n.mu.Lock()
+	n.over = true
+	n.mu.Unlock()
+	return errors.Join(n.proxy.Retire(), n.cluster.Close())
+}
+
+func (n *Network) retired() bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.over
+}
+
+// Dial reaches pods by their own addresses; those without one are on this machine's.
+func Dial(ctx context.Context, b service.Backend) (net.Conn, error) {
+	var d net.Dialer
+	return d.DialContext(ctx, "tcp", net.JoinHostPort(cmp.Or(b.IP, "127.0.0.1"), strconv.Itoa(int(b.Port))))
 }
