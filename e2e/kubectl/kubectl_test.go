@@ -93,6 +93,7 @@ const patience = 3 * time.Minute
 //	serving            wait until the service answers
 //	eventually CMD...  repeat a command until it succeeds
 //	written RE FILE    wait until a file that a command in the background writes matches
+//	golden NAME        compare what kubectl printed last with a golden file
 //	backend FILE       ask the forwarded port that FILE tells of, and print the answer
 //
 // and the conditions stock, when it is not belay, and installed, when it is a program of its own.
@@ -141,6 +142,7 @@ func run(t *testing.T, kubectl string, changes ...func(*testscript.Params)) {
 				})
 			},
 			"backend": backend,
+			"golden":  golden,
 		},
 	}
 	if kubectl == "belay" { // the others choose among kubeconfigs
