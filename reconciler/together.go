@@ -77,6 +77,9 @@ func (l *Loop) rollbackCommit(ctx context.Context, r rollback.CommitRequest, pre
 		}
 		out.Deployments = append(out.Deployments, rollback.CommitOutcome{Namespace: k.Namespace, Name: k.Name, Result: res, Err: err})
 	}
+	slices.SortFunc(out.Deployments, func(a, b rollback.CommitOutcome) int {
+		return cmp.Or(cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Name, b.Name))
+	})
 	for _, source := range slices.Sorted(maps.Keys(git)) {
 		out.Git = append(out.Git, rollback.CommitChange{Source: source, GitChange: git[source]})
 	}
@@ -99,23 +102,29 @@ func (l *Loop) oneHash(prefix string) (string, error) {
 	}
 }
 
-// broken lists the Deployments that go back behind a commit, and whether it broke others that do not.
+// broken lists the Deployments that go back behind a commit, and whether it broke others that do not. Those that wait for
+// what it brought come first: what the others leave free must not let them begin.
 func (l *Loop) broken(r rollback.CommitRequest, hash string) (keys []engine.Key, others bool, err error) {
+	reaches := func(k engine.Key) bool { return r.Reaches == nil || r.Reaches(k.Namespace) }
+	running := map[engine.Key]bool{}
 	for _, k := range l.changedBy(hash) {
 		_, f, err := l.about(k.Namespace, k.Name)
-		if err != nil || !rollback.Broken(f, l.stepOf(k.Namespace, k.Name, hash)) {
+		if err != nil {
 			continue
 		}
-		if r.Named(k.Namespace, k.Name) && (r.Reaches == nil || r.Reaches(k.Namespace)) {
-			keys = append(keys, k)
-		} else {
+		broken, runs := rollback.Broken(f, l.stepOf(k.Namespace, k.Name, hash))
+		switch {
+		case !broken:
+		case r.Named(k.Namespace, k.Name) && reaches(k):
+			keys, running[k] = append(keys, k), runs
+		default:
 			others = true
 		}
 	}
 	for _, only := range r.Only {
 		namespace, name, _ := strings.Cut(only, "/")
 		k := engine.Key{Kind: state.KindDeployment, Namespace: namespace, Name: name}
-		if !slices.Contains(keys, k) && (r.Reaches == nil || r.Reaches(k.Namespace)) {
+		if !slices.Contains(keys, k) && reaches(k) {
 			keys = append(keys, k) // it is said why not
 		}
 	}
@@ -125,8 +134,16 @@ func (l *Loop) broken(r rollback.CommitRequest, hash string) (keys []engine.Key,
 			HintText: "belay status says what runs",
 		}
 	}
-	slices.SortFunc(keys, compareKeys)
-	return slices.Compact(keys), others, nil
+	slices.SortFunc(keys, func(a, b engine.Key) int {
+		switch {
+		case running[a] && !running[b]:
+			return 1
+		case running[b] && !running[a]:
+			return -1
+		}
+		return compareKeys(a, b)
+	})
+	return keys, others, nil
 }
 
 // changedBy lists the Deployments that have a row of a commit, by key.

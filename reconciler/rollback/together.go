@@ -52,9 +52,9 @@ type CommitChange struct {
 }
 
 // Broken reports whether a Deployment runs what a commit brought, or waits for it. Pure.
-func Broken(f Facts, commit string) bool {
+func Broken(f Facts, commit string) (broken, runs bool) {
 	_, runs, ok := f.brought(commit)
-	return ok && (runs || f.Hold == nil)
+	return ok && (runs || f.Hold == nil), runs
 }
 
 // brought finds the row with which a commit brought what runs, or what waits to run: Git wants it, and it has not been
