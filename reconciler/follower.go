@@ -172,7 +172,7 @@ func (l *Loop) take(ctx context.Context, f *follower) ([]engine.Key, error) {
 	for _, st := range steps {
 		r, err := f.render(ctx, st)
 		if err != nil {
-			f.based = false
+			l.unwind(ctx, f)
 			return nil, fmt.Errorf("render %s: %w", short(st.Hash), err)
 		}
 		r.Deltas = l.owned(r.Deltas)
@@ -184,7 +184,7 @@ func (l *Loop) take(ctx context.Context, f *follower) ([]engine.Key, error) {
 	}
 	released, err := l.record(f, rendered)
 	if err != nil {
-		f.based = false
+		l.unwind(ctx, f)
 		return nil, err
 	}
 	keys = append(keys, released...)
@@ -192,6 +192,10 @@ func (l *Loop) take(ctx context.Context, f *follower) ([]engine.Key, error) {
 		Int("changed", len(keys)).Msg("synced")
 	return keys, nil
 }
+
+// unwind brings the cache back to the cursor after a commit that could not be recorded: what is not in the ledger must
+// neither be carried out nor end a hold. Where that fails the next look does it.
+func (l *Loop) unwind(ctx context.Context, f *follower) { f.based = l.base(ctx, f) == nil }
 
 // begun brings the cache to the cursor, where it is not yet, and returns all that is to be planned then.
 func (l *Loop) begun(ctx context.Context, f *follower) ([]engine.Key, error) {

@@ -262,7 +262,8 @@ func (w *writing) divert(ctx context.Context) error {
 	return nil
 }
 
-// record makes the change durable as it is now, unless another one took its place, or nobody wants it any more.
+// record makes the change durable as it is now, unless another one took its place, or nobody wants it any more. That of
+// a hold may use the reserve of a full disk.
 func (w *writing) record(ctx context.Context) (kept bool, err error) {
 	err = w.loop.durably(ctx, func(context.Context) error {
 		var ws []state.Write
@@ -276,6 +277,9 @@ func (w *writing) record(ctx context.Context) (kept bool, err error) {
 		}
 		if kept = len(ws) > 0; !kept {
 			return nil
+		}
+		if w.change.Field == FieldTemplate {
+			ws = append(ws, state.UseReserve())
 		}
 		_, err := w.loop.o.Store.Commit(ws...)
 		return err

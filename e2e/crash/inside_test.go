@@ -34,12 +34,15 @@ type inside struct {
 }
 
 // serveInside serves a branch of the repository in this process until the test ends.
-func serveInside(t *testing.T, repo *repository, branch, dir string, seams app.Seams) *inside {
+func serveInside(t *testing.T, repo *repository, branch, dir string, seams app.Seams, edits ...func(*app.SourceConfig)) *inside {
 	t.Helper()
 	src, a := app.DefaultSource(), app.DefaultApp()
 	a.Name = "shop"
 	src.Name, src.URL, src.Branch, src.Interval, src.Import = "shop", repo.dir, branch, time.Hour, 0
 	src.Apps = []app.AppConfig{a}
+	for _, edit := range edits {
+		edit(&src)
+	}
 	c := app.DefaultConfig()
 	c.Sources, c.Listen, c.Simulate = []app.SourceConfig{src}, "127.0.0.1:0", []string{"delay=5ms"}
 	service := app.New(c, dir, zerolog.Nop())
@@ -106,6 +109,7 @@ type outliving struct {
 	mu    sync.Mutex
 	pods  []node.Found
 	calls []string
+	gate  chan struct{} // pods go on once it is closed; nil: at once
 }
 
 func (o *outliving) note(format string, args ...any) {
@@ -131,7 +135,21 @@ func (o *outliving) Sync(ctx context.Context, pod *corev1.Pod, now time.Time) (n
 	if pod.Status.Phase == "" || pod.Status.Phase == corev1.PodPending && pod.Status.StartTime == nil {
 		o.note("begin %s", pod.UID)
 	}
+	o.mu.Lock()
+	gate := o.gate
+	o.mu.Unlock()
+	if gate != nil {
+		<-gate
+	}
 	return o.PodRunner.Sync(ctx, pod, now)
+}
+
+// stay has pods go on no more until open is called.
+func (o *outliving) stay() (open func()) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.gate = make(chan struct{})
+	return sync.OnceFunc(func() { close(o.gate) })
 }
 
 func (o *outliving) called(what string) int {

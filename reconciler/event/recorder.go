@@ -12,6 +12,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/belay-dev/belay/reconciler/reserve"
 	"github.com/belay-dev/belay/state"
 )
 
@@ -55,7 +56,8 @@ func NewRecorder(store *state.Store, component string, now func() time.Time, opt
 
 // Event records that something happened to obj. The type is corev1.EventTypeNormal or corev1.EventTypeWarning.
 // An Event equal to an earlier one raises that one's count, many similar ones are combined, and a source that says
-// too much about one object is throttled. It never fails: what cannot be written is logged and dropped.
+// too much about one object is throttled. On a full disk, what is said of a held Deployment, its ReplicaSets and their
+// pods is written with the reserve. It never fails: what cannot be written is logged and dropped.
 func (r *Recorder) Event(obj state.Object, eventType, reason, message string) {
 	r.EventField(obj, "", eventType, reason, message)
 }
@@ -79,12 +81,12 @@ func (r *Recorder) EventField(obj state.Object, fieldPath, eventType, reason, me
 		e.Namespace = metav1.NamespaceDefault
 	}
 	e.Name = name(key.Name, now)
-	if err := r.record(e, now); err != nil {
+	if err := r.record(obj, e, now); err != nil {
 		r.log.Warn().Stringer("key", key).Str("reason", reason).Err(err).Msg("event dropped")
 	}
 }
 
-func (r *Recorder) record(e *corev1.Event, now time.Time) error {
+func (r *Recorder) record(obj state.Object, e *corev1.Event, now time.Time) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	out, why := r.correlator.correlate(e, now)
@@ -93,26 +95,26 @@ func (r *Recorder) record(e *corev1.Event, now time.Time) error {
 		return nil
 	case reasonRepeated:
 		if before, ok := state.Get[*corev1.Event](r.store, out.Namespace, out.Name); ok {
-			return r.update(before, out)
+			return r.update(obj, before, out)
 		}
 		// It expired meanwhile: written again, the count goes on.
 	case reasonNew:
 	}
-	return r.create(out, now)
+	return r.create(obj, out, now)
 }
 
-func (r *Recorder) update(before, e *corev1.Event) error {
+func (r *Recorder) update(obj state.Object, before, e *corev1.Event) error {
 	after := before.DeepCopy()
 	after.Message, after.Count, after.LastTimestamp = e.Message, e.Count, e.LastTimestamp
-	_, err := r.store.Commit(state.Update(after))
+	_, err := reserve.Commit(r.store, obj, state.Update(after))
 	return err
 }
 
 // create writes a new Event. Two recorders, or one within the same nanosecond, may choose the same name: then the
 // next free one is taken.
-func (r *Recorder) create(e *corev1.Event, now time.Time) error {
+func (r *Recorder) create(obj state.Object, e *corev1.Event, now time.Time) error {
 	for {
-		_, err := r.store.Commit(state.Create(e))
+		_, err := reserve.Commit(r.store, obj, state.Create(e))
 		if err == nil {
 			r.correlator.wrote(e)
 			return nil

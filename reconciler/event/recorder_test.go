@@ -2,8 +2,12 @@ package event
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
+	"strings"
 	"sync"
+	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -208,4 +212,48 @@ func TestRecorderDrops(t *testing.T) {
 	if got := list(store); len(got) != 1 || got[0] != "nowhere/web x1 12:00:00-12:00:00 up" {
 		t.Errorf("events %v", got)
 	}
+}
+
+// On a full disk what is said of a held Deployment is written with the reserve, and nothing else.
+func TestRecorderOnFullDisk(t *testing.T) {
+	t.Parallel()
+	var full atomic.Bool
+	store, err := state.Open(t.TempDir(), state.Options{Now: time.Now, RetryDisk: time.Millisecond, Disk: func(state.DiskPoint) error {
+		if full.Load() {
+			return syscall.ENOSPC
+		}
+		return nil
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = store.Close() })
+	receipt, err := store.Commit(state.PutHold(state.Hold{ID: "h", Namespace: "default", Name: "held"}))
+	if err == nil {
+		err = store.WaitDurable(t.Context(), receipt.Version)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	full.Store(true)
+	if receipt, err = store.Commit(state.PutCursor(state.Cursor{Source: "other"})); err == nil { // so that it is known
+		err = store.WaitDurable(t.Context(), receipt.Version)
+	}
+	if !errors.Is(err, state.ErrDisk) {
+		t.Fatalf("on a full disk: %v", err)
+	}
+	var log bytes.Buffer
+	r := NewRecorder(store, "belay", time.Now, Log(zerolog.New(&log)))
+	for range 2 {
+		r.Event(deployment("held"), corev1.EventTypeNormal, "DeploymentRollback", "Rolled back")
+		r.Event(deployment("free"), corev1.EventTypeNormal, "ScalingReplicaSet", "Scaled up")
+	}
+	events := state.List[*corev1.Event](store, "")
+	if len(events) != 1 || events[0].InvolvedObject.Name != "held" || events[0].Count != 2 {
+		t.Errorf("%v", list(store))
+	}
+	if n := strings.Count(log.String(), "event dropped"); n != 2 {
+		t.Errorf("%d Events are said to be dropped: %s", n, &log)
+	}
+	full.Store(false)
 }

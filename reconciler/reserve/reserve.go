@@ -1,7 +1,7 @@
 // Package reserve lets what a hold causes be written when the disk is full, with the space that state keeps for that.
 //
-// It owns the one question who may use that space: a Deployment that is held, its ReplicaSets and their pods. It never
-// frees the space itself, and never waits for the disk.
+// It owns the one question who may use that space: a Deployment that is held, its ReplicaSets and their pods, and what
+// Events say of them. It never frees the space itself, and never waits for the disk.
 package reserve
 
 import (

@@ -56,8 +56,8 @@ func New(c Config, dataDir string, log zerolog.Logger) *App {
 // Ready is closed once the service answers on its socket.
 func (a *App) Ready() <-chan struct{} { return a.ready }
 
-// reserve is how much of the disk is kept for going back when it is full: room for hundreds of transactions.
-const reserve = 4 << 20
+// reserved is how much of the disk is kept for going back when it is full: room for hundreds of transactions.
+const reserved = 4 << 20
 
 // Run serves until ctx ends, then stops in the reverse order of the start: first nothing new is taken, then the
 // loop and the controllers end, then the store is flushed and closed. One call only.
@@ -71,7 +71,7 @@ func (a *App) Run(ctx context.Context) (err error) {
 		a.now = a.Seams.Now
 	}
 	store, err := state.Open(a.dir, state.Options{
-		Now: a.now, Reserve: reserve, Disk: a.Seams.Disk, ServiceRange: a.config.Services.prefix(),
+		Now: a.now, Reserve: reserved, Disk: a.Seams.Disk, ServiceRange: a.config.Services.prefix(),
 	})
 	if err != nil {
 		return withHint(err)

@@ -19,6 +19,7 @@ import (
 	"github.com/belay-dev/belay/reconciler/node"
 	"github.com/belay-dev/belay/reconciler/node/kubelet"
 	"github.com/belay-dev/belay/reconciler/node/simulated"
+	"github.com/belay-dev/belay/reconciler/reserve"
 	"github.com/belay-dev/belay/reconciler/service/network"
 	"github.com/belay-dev/belay/state"
 )
@@ -169,7 +170,9 @@ func held(dir string) bool {
 	return errors.Is(flock(f), syscall.EWOULDBLOCK)
 }
 
-// durable has a runner act on a pod only once what it acts on is on disk: a crash forgets no container.
+// durable has a runner act on a pod only once what it acts on is on disk: a crash forgets no container. The pods of a held
+// Deployment begin and end although the disk refuses: a hold acts, and whoever asked for it was told that a crash would
+// forget it.
 type durable struct {
 	node.PodRunner
 	store *state.Store
@@ -196,13 +199,14 @@ func (l lively) Run(ctx context.Context, changed func(types.NamespacedName)) {
 	l.runner.Run(ctx, changed)
 }
 
-// Sync waits until the pod is durable.
+// Sync waits until the pod is durable, or as durable as it gets.
 func (d durable) Sync(ctx context.Context, pod *corev1.Pod, now time.Time) (node.Report, error) {
 	version, err := strconv.ParseInt(pod.ResourceVersion, 10, 64)
 	if err != nil {
 		return node.Report{}, fmt.Errorf("version of pod %s: %w", pod.Name, err)
 	}
-	if err := d.store.WaitDurable(ctx, version); err != nil {
+	err = d.store.WaitDurable(ctx, version)
+	if err != nil && !(errors.Is(err, state.ErrDisk) && len(reserve.For(d.store, state.KeyOf(pod), pod)) > 0) {
 		return node.Report{}, fmt.Errorf("make pod %s durable: %w", pod.Name, err)
 	}
 	return d.PodRunner.Sync(ctx, pod, now)
