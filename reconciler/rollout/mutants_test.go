@@ -35,7 +35,7 @@ var mutants = []struct{ file, old, new, test string }{
 	{"rolling.go", "s.saturated():", "false:", "TestScenarios"},
 	// The rolling update itself.
 	{"rolling.go", "n := min(removable, size-available)", "n := size - available", "TestScenarios"},
-	{"rolling.go", "removable -= n\n", "\n", "TestPlanProperties"},
+	{"rolling.go", "removable -= n\n", "\n", "TestPlanTwoUnhealthy"},
 	{"rolling.go", "spare := s.new.Status.AvailableReplicas - s.b.floor()", "spare := s.new.Status.AvailableReplicas - s.b.replicas", "TestScenarios"},
 	{"rolling.go", "spare -= n\n", "\n", "TestPlanTwoOld"},
 	{"rolling.go", "if !s.resizeNew() && !s.shrinkOld() &&", "if a, b := s.resizeNew(), s.shrinkOld(); !a && !b &&", "TestPlanProperties"},
@@ -60,7 +60,7 @@ var mutants = []struct{ file, old, new, test string }{
 	{"status.go", "after.UpdatedReplicas > before.UpdatedReplicas ||", "false ||", "TestScenarios"},
 	{"status.go", "status.Replicas == status.UpdatedReplicas {", "status.Replicas >= 0 {", "TestScenarios"},
 	{"status.go", "case reason == progressDeadlineExceeded:", "case reason == \"\":", "TestScenarios"},
-	{"newset.go", "if hasDeadline(s.d) && !told {", "if hasDeadline(s.d) {", "TestScenarios"},
+	{"newset.go", "if hasDeadline(s.d) && !told {", "if hasDeadline(s.d) && (!told || true) {", "TestScenarios"},
 	{"status.go", "deadline(s.d, c).Add(time.Second)", "deadline(s.d, c).Add(time.Hour)", "TestScenarios"},
 }
 

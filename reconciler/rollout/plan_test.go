@@ -40,6 +40,17 @@ func TestPlanTwoOld(t *testing.T) {
 	}
 }
 
+// So is the budget for pods that serve nobody.
+func TestPlanTwoUnhealthy(t *testing.T) {
+	t.Parallel()
+	d := deployment(4, "2", "1")
+	r := Plan(Input{Deployment: d, Now: start.Add(time.Hour), ReplicaSets: []*appsv1.ReplicaSet{
+		available(replicaSet(d, "A", 3, 1), 1), available(replicaSet(d, "X", 3, 2), 1), available(replicaSet(d, "B", 0, 3), 0)}})
+	if got, want := planned(r), "scale down web-A 3 → 1 (Unhealthy), scale down web-X 3 → 2 (Unhealthy)"; got != want {
+		t.Errorf("got %s, want %s", got, want)
+	}
+}
+
 // An old ReplicaSet that counts more available pods than it asks for has not observed its last shrinking.
 func TestPlanLaggingStatus(t *testing.T) {
 	t.Parallel()
