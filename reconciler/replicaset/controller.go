@@ -13,10 +13,8 @@ import (
 	apiequality "k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/labels"
 
 	"github.com/belay-dev/belay/reconciler/controller"
-	"github.com/belay-dev/belay/reconciler/owner"
 	"github.com/belay-dev/belay/reconciler/reserve"
 	"github.com/belay-dev/belay/state"
 )
@@ -41,11 +39,14 @@ const (
 // again without end.
 func New(store *state.Store, recorder Recorder, log zerolog.Logger, now func() time.Time) controller.Config {
 	s := &shell{store: store, recorder: recorder, log: log}
+	s.pods = controller.Owned[*appsv1.ReplicaSet, *corev1.Pod]{
+		Store: store, Kind: state.KindReplicaSet, Selector: func(rs *appsv1.ReplicaSet) *metav1.LabelSelector { return rs.Spec.Selector },
+	}
 	return controller.Config{
 		Name:      "replicaset",
 		Kinds:     []state.Kind{state.KindReplicaSet, state.KindPod},
 		Keys:      s.keys,
-		Resync:    s.resync,
+		Resync:    s.pods.Resync,
 		Reconcile: s.reconcile,
 		Now:       now,
 		Log:       log,
@@ -57,57 +58,21 @@ type shell struct {
 	store    *state.Store
 	recorder Recorder
 	log      zerolog.Logger
-	orphans  owner.Orphans // pods
+	pods     controller.Owned[*appsv1.ReplicaSet, *corev1.Pod]
 }
 
-func (s *shell) resync(store *state.Store) []state.Key {
-	for _, pod := range state.List[*corev1.Pod](store, "") {
-		s.orphans.Observe(pod, false)
-	}
-	sets := store.List(state.KindReplicaSet, "")
-	keys := make([]state.Key, len(sets))
-	for i, rs := range sets {
-		keys[i] = state.KeyOf(rs)
-	}
-	return keys
-}
-
+// keys names the ReplicaSets that a change concerns. Changes of pods that no ReplicaSet counts are nobody's.
 func (s *shell) keys(e state.Event) []state.Key {
 	switch o := e.Object.(type) {
 	case *appsv1.ReplicaSet:
 		return []state.Key{state.KeyOf(o)}
 	case *corev1.Pod:
-		before, _ := e.Old.(*corev1.Pod)
-		return s.podKeys(e.Type, before, o)
+		if before, ok := e.Old.(*corev1.Pod); ok && e.Type == state.Modified && same(before, o) {
+			return nil
+		}
+		return s.pods.Keys(e)
 	}
 	return nil
-}
-
-// podKeys names the ReplicaSet that controls a pod and the one that did, or, for an orphan that is new or looks
-// different, every ReplicaSet that may want it. Changes that no ReplicaSet counts are nobody's.
-func (s *shell) podKeys(t state.EventType, before, pod *corev1.Pod) []state.Key {
-	s.orphans.Observe(pod, t == state.Deleted)
-	if t == state.Modified && before != nil && same(before, pod) {
-		return nil
-	}
-	keys := ownerKeys(pod)
-	if before != nil {
-		for _, key := range ownerKeys(before) {
-			if !slices.Contains(keys, key) {
-				keys = append(keys, key)
-			}
-		}
-	}
-	if t == state.Deleted || metav1.GetControllerOfNoCopy(pod) != nil {
-		return keys
-	}
-	for _, rs := range state.List[*appsv1.ReplicaSet](s.store, pod.Namespace) {
-		selector, err := metav1.LabelSelectorAsSelector(rs.Spec.Selector)
-		if err == nil && !selector.Empty() && selector.Matches(labels.Set(pod.Labels)) {
-			keys = append(keys, state.KeyOf(rs))
-		}
-	}
-	return keys
 }
 
 // same reports whether two states of a pod count alike.
@@ -116,14 +81,6 @@ func same(a, b *corev1.Pod) bool {
 		maps.Equal(a.Labels, b.Labels) &&
 		apiequality.Semantic.DeepEqual(readyCondition(a), readyCondition(b)) &&
 		apiequality.Semantic.DeepEqual(a.OwnerReferences, b.OwnerReferences)
-}
-
-func ownerKeys(pod *corev1.Pod) []state.Key {
-	ref := metav1.GetControllerOfNoCopy(pod)
-	if ref == nil || ref.Kind != string(state.KindReplicaSet) {
-		return nil
-	}
-	return []state.Key{{Kind: state.KindReplicaSet, Namespace: pod.Namespace, Name: ref.Name}}
 }
 
 func (s *shell) reconcile(_ context.Context, key state.Key, now time.Time) (time.Time, error) {
@@ -155,12 +112,7 @@ func (s *shell) reconcile(_ context.Context, key state.Key, now time.Time) (time
 // observe reads what a Plan needs: the pods of the ReplicaSet, the orphans of its namespace, and for a choice of
 // victims the pods of its siblings.
 func (s *shell) observe(rs *appsv1.ReplicaSet, now time.Time) Input {
-	in := Input{ReplicaSet: rs, Pods: state.OwnedBy[*corev1.Pod](s.store, rs.UID), Now: now}
-	for _, name := range s.orphans.In(rs.Namespace) {
-		if pod, ok := state.Get[*corev1.Pod](s.store, name.Namespace, name.Name); ok && metav1.GetControllerOfNoCopy(pod) == nil {
-			in.Pods = append(in.Pods, pod)
-		}
-	}
+	in := Input{ReplicaSet: rs, Pods: s.pods.Of(rs), Now: now}
 	ref := metav1.GetControllerOfNoCopy(rs)
 	if ref == nil || len(in.Pods) <= int(sizeOf(rs)) || sizeOf(rs) == 0 {
 		return in

@@ -2,7 +2,6 @@ package rollout
 
 import (
 	"context"
-	"maps"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -10,10 +9,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/labels"
 
 	"github.com/belay-dev/belay/reconciler/controller"
-	"github.com/belay-dev/belay/reconciler/owner"
 	"github.com/belay-dev/belay/reconciler/reserve"
 	"github.com/belay-dev/belay/state"
 )
@@ -40,11 +37,14 @@ const (
 // New returns the Deployment controller over store: one Plan and one transaction a call, Events through recorder.
 func New(store *state.Store, recorder Recorder, log zerolog.Logger, now func() time.Time) controller.Config {
 	s := &shell{store: store, recorder: recorder, log: log}
+	s.sets = controller.Owned[*appsv1.Deployment, *appsv1.ReplicaSet]{
+		Store: store, Kind: state.KindDeployment, Selector: func(d *appsv1.Deployment) *metav1.LabelSelector { return d.Spec.Selector },
+	}
 	return controller.Config{
 		Name:       "deployment",
 		Kinds:      []state.Kind{state.KindDeployment, state.KindReplicaSet, state.KindPod},
 		Keys:       s.keys,
-		Resync:     s.resync,
+		Resync:     s.sets.Resync,
 		Reconcile:  s.reconcile,
 		Now:        now,
 		Log:        log,
@@ -57,23 +57,7 @@ type shell struct {
 	store    *state.Store
 	recorder Recorder
 	log      zerolog.Logger
-	orphans  owner.Orphans // ReplicaSets
-}
-
-func deploymentKey(namespace, name string) state.Key {
-	return state.Key{Kind: state.KindDeployment, Namespace: namespace, Name: name}
-}
-
-func (s *shell) resync(store *state.Store) []state.Key {
-	for _, rs := range state.List[*appsv1.ReplicaSet](store, "") {
-		s.orphans.Observe(rs, false)
-	}
-	deployments := store.List(state.KindDeployment, "")
-	keys := make([]state.Key, len(deployments))
-	for i, d := range deployments {
-		keys[i] = state.KeyOf(d)
-	}
-	return keys
+	sets     controller.Owned[*appsv1.Deployment, *appsv1.ReplicaSet]
 }
 
 func (s *shell) keys(e state.Event) []state.Key {
@@ -81,45 +65,11 @@ func (s *shell) keys(e state.Event) []state.Key {
 	case *appsv1.Deployment:
 		return []state.Key{state.KeyOf(o)}
 	case *appsv1.ReplicaSet:
-		before, _ := e.Old.(*appsv1.ReplicaSet)
-		return s.replicaSetKeys(e.Type, before, o)
+		return s.sets.Keys(e)
 	case *corev1.Pod:
 		return s.podKeys(e.Type, o)
 	}
 	return nil
-}
-
-// replicaSetKeys names the Deployment that controls a ReplicaSet and the one that did, or, for an orphan that is new
-// or looks different, every Deployment that may want it.
-func (s *shell) replicaSetKeys(t state.EventType, before, rs *appsv1.ReplicaSet) []state.Key {
-	s.orphans.Observe(rs, t == state.Deleted)
-	keys := ownerKeys(rs)
-	if before != nil {
-		for _, key := range ownerKeys(before) {
-			if len(keys) == 0 || keys[0] != key {
-				keys = append(keys, key)
-			}
-		}
-	}
-	changed := before == nil || metav1.GetControllerOfNoCopy(before) != nil || !maps.Equal(before.Labels, rs.Labels)
-	if t == state.Deleted || metav1.GetControllerOfNoCopy(rs) != nil || !changed {
-		return keys
-	}
-	for _, d := range state.List[*appsv1.Deployment](s.store, rs.Namespace) {
-		selector, err := metav1.LabelSelectorAsSelector(d.Spec.Selector)
-		if err == nil && !selector.Empty() && selector.Matches(labels.Set(rs.Labels)) {
-			keys = append(keys, state.KeyOf(d))
-		}
-	}
-	return keys
-}
-
-func ownerKeys(rs *appsv1.ReplicaSet) []state.Key {
-	ref := metav1.GetControllerOfNoCopy(rs)
-	if ref == nil || ref.Kind != string(state.KindDeployment) {
-		return nil
-	}
-	return []state.Key{deploymentKey(rs.Namespace, ref.Name)}
 }
 
 // podKeys names the Deployment that waits, under Recreate, for a pod to disappear. Nothing else is learnt from pods.
@@ -132,13 +82,15 @@ func (s *shell) podKeys(t state.EventType, pod *corev1.Pod) []state.Key {
 	if !ok || rs.UID != ref.UID {
 		return nil
 	}
-	for _, key := range ownerKeys(rs) {
-		if d, ok := state.Get[*appsv1.Deployment](s.store, key.Namespace, key.Name); ok &&
-			d.Spec.Strategy.Type == appsv1.RecreateDeploymentStrategyType {
-			return []state.Key{key}
-		}
+	ref = metav1.GetControllerOfNoCopy(rs)
+	if ref == nil || ref.Kind != string(state.KindDeployment) {
+		return nil
 	}
-	return nil
+	d, ok := state.Get[*appsv1.Deployment](s.store, rs.Namespace, ref.Name)
+	if !ok || d.Spec.Strategy.Type != appsv1.RecreateDeploymentStrategyType {
+		return nil
+	}
+	return []state.Key{state.KeyOf(d)}
 }
 
 func (s *shell) reconcile(_ context.Context, key state.Key, now time.Time) (time.Time, error) {
@@ -173,12 +125,7 @@ func (s *shell) reconcile(_ context.Context, key state.Key, now time.Time) (time
 // observe reads what a Plan needs: the ReplicaSets the Deployment controls, the orphans of its namespace, and pods
 // only where they count.
 func (s *shell) observe(d *appsv1.Deployment, now time.Time) Input {
-	in := Input{Deployment: d, ReplicaSets: state.OwnedBy[*appsv1.ReplicaSet](s.store, d.UID), Now: now}
-	for _, name := range s.orphans.In(d.Namespace) {
-		if rs, ok := state.Get[*appsv1.ReplicaSet](s.store, name.Namespace, name.Name); ok && metav1.GetControllerOfNoCopy(rs) == nil {
-			in.ReplicaSets = append(in.ReplicaSets, rs)
-		}
-	}
+	in := Input{Deployment: d, ReplicaSets: s.sets.Of(d), Now: now}
 	if d.Spec.Strategy.Type == appsv1.RecreateDeploymentStrategyType {
 		for _, rs := range in.ReplicaSets {
 			in.Pods = append(in.Pods, state.OwnedBy[*corev1.Pod](s.store, rs.UID)...)
