@@ -1,12 +1,17 @@
 package kubectl
 
 import (
+	"errors"
+	"io"
+	"net/http"
 	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"runtime"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/google/go-containerregistry/pkg/name"
@@ -68,7 +73,7 @@ func really(t *testing.T, runtime string, files []string, ended func(dataDir str
 			}
 			return nil
 		}
-		p.Cmds["move"] = move
+		p.Cmds["move"], p.Cmds["load"] = move, load
 	})
 }
 
@@ -113,4 +118,52 @@ func move(ts *testscript.TestScript, _ bool, args []string) {
 	img, err := remote.Image(from)
 	ts.Check(err)
 	ts.Check(remote.Tag(to, img))
+}
+
+// load FILE CMD... runs a command while clients ask the port of this machine that FILE names, each time over a connection of
+// its own. It fails when a request was not answered with 200.
+func load(ts *testscript.TestScript, _ bool, args []string) {
+	url := "http://127.0.0.1:" + ts.ReadFile(args[0])
+	done := make(chan struct{})
+	var asking sync.WaitGroup
+	var asked, lost atomic.Int64
+	var first sync.Once
+	var why error
+	for range 4 {
+		asking.Go(func() {
+			client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: patience}
+			for {
+				asked.Add(1)
+				if err := ask(client, url); err != nil {
+					lost.Add(1)
+					first.Do(func() { why = err })
+				}
+				select {
+				case <-done:
+					return
+				default:
+				}
+			}
+		})
+	}
+	err := ts.Exec(args[1], args[2:]...)
+	close(done)
+	asking.Wait()
+	ts.Check(err)
+	ts.Logf("%d requests", asked.Load())
+	if lost.Load() > 0 {
+		ts.Fatalf("%d of %d requests failed: %v", lost.Load(), asked.Load(), why)
+	}
+}
+
+func ask(client *http.Client, url string) error {
+	answer, err := client.Get(url)
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(io.Discard, answer.Body)
+	if err == nil && answer.StatusCode != http.StatusOK {
+		err = errors.New(answer.Status)
+	}
+	return errors.Join(err, answer.Body.Close())
 }

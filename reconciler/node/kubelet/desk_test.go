@@ -33,8 +33,9 @@ type desk struct {
 	engine  *fake.Engine
 	kubelet *kubelet.Kubelet
 	dir     string
-	keep    []string          // images that stay
-	ran     map[string]string // what the images of every revision were before
+	keep    []string                        // images that stay
+	ran     map[string]string               // what the images of every revision were before
+	between func(node.Runtime) node.Runtime // put between the next Kubelet and the engine; nil: nothing is
 	stop    func()
 }
 
@@ -78,8 +79,12 @@ func (d *desk) end() {
 func (d *desk) start() {
 	d.t.Helper()
 	log := zerolog.New(zerolog.NewTestWriter(d.t)).Level(zerolog.WarnLevel)
+	runtime := node.Runtime(d.engine.Runtime())
+	if d.between != nil {
+		runtime = d.between(runtime)
+	}
 	d.kubelet = kubelet.New(kubelet.Options{
-		Runtime: d.engine.Runtime(), Objects: kubelet.Stored(d.store), Dir: d.dir, Instance: "here", Now: time.Now, Log: log,
+		Runtime: runtime, Objects: kubelet.Stored(d.store), Dir: d.dir, Instance: "here", Now: time.Now, Log: log,
 		Keep: func() []string { return d.keep }, Ran: func(*corev1.Pod) map[string]string { return d.ran },
 	})
 	config := node.New(d.store, d.kubelet, log, time.Now)
