@@ -106,10 +106,11 @@ func (in *inside) ready() (int, error) {
 type outliving struct {
 	node.PodRunner
 
-	mu    sync.Mutex
-	pods  []node.Found
-	calls []string
-	gate  chan struct{} // pods go on once it is closed; nil: at once
+	mu       sync.Mutex
+	pods     []node.Found
+	calls    []string
+	gate     chan struct{} // pods go on once it is closed; nil: at once
+	instance string        // that asked last
 }
 
 func (o *outliving) note(format string, args ...any) {
@@ -121,6 +122,7 @@ func (o *outliving) note(format string, args ...any) {
 func (o *outliving) Find(_ context.Context, instance string) ([]node.Found, error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	o.instance = instance
 	return slices.DeleteFunc(slices.Clone(o.pods), func(p node.Found) bool { return p.Instance == instance }), nil
 }
 
