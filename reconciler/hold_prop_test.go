@@ -2,14 +2,17 @@ package reconciler
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/rs/zerolog"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -50,30 +53,39 @@ func (e *atOnce) Live(k engine.Key) engine.Live {
 func (e *atOnce) Apply(_ context.Context, c engine.Change) error {
 	before := e.live[c.Key]
 	if c.Desired == nil {
-		delete(e.live, c.Key)
-	} else {
-		var old state.Object
-		if before != nil {
-			old = before
+		_, err := e.store.Commit(c.Ledger...)
+		if err == nil {
+			delete(e.live, c.Key)
 		}
-		after := engine.Merge(old, c).(*appsv1.Deployment)
-		if before == nil {
-			e.uid++
-			after.UID = types.UID(strconv.Itoa(e.uid))
-			e.revision = map[string]int64{}
-		}
-		if digest := rollout.Digest(&after.Spec.Template); before == nil || digest != rollout.Digest(&before.Spec.Template) {
-			e.began(before, after)
-			var newest int64
-			for _, n := range e.revision {
-				newest = max(newest, n)
-			}
-			e.revision[digest] = newest + 1
-		}
-		e.live[c.Key] = after
+		return err
 	}
-	_, err := e.store.Commit(c.Ledger...)
-	return err
+	var old state.Object
+	if before != nil {
+		old = before
+	}
+	after := engine.Merge(old, c).(*appsv1.Deployment)
+	digest := rollout.Digest(&after.Spec.Template)
+	anew := before == nil || digest != rollout.Digest(&before.Spec.Template)
+	if anew {
+		e.began(before, after)
+	}
+	if _, err := e.store.Commit(c.Ledger...); err != nil { // both or none
+		return err
+	}
+	if before == nil {
+		e.uid++
+		after.UID = types.UID(strconv.Itoa(e.uid))
+		e.revision = map[string]int64{}
+	}
+	if anew {
+		var newest int64
+		for _, n := range e.revision {
+			newest = max(newest, n)
+		}
+		e.revision[digest] = newest + 1
+	}
+	e.live[c.Key] = after
+	return nil
 }
 
 func (e *atOnce) Watch(ctx context.Context, _ func([]engine.Key)) error {
@@ -86,6 +98,8 @@ func (e *atOnce) Supports(state.Object) []engine.Unsupported { return nil }
 type walk struct {
 	t      failing
 	draw   *rapid.T // nil: nothing is drawn
+	drawn  []int    // so far
+	replay []int    // instead of drawing
 	store  *state.Store
 	engine *atOnce
 	loop   *Loop
@@ -93,14 +107,39 @@ type walk struct {
 	now    time.Time
 	step   int
 	asked  bool // a person asked for what happens now
-	ids    []string
+	kill   int  // the transaction, from now on, before which the process is killed; 0: none
+}
+
+// killed is what a process that is killed panics with.
+type killed struct{}
+
+// clock is the store's: it is asked once for each transaction, before it.
+func (w *walk) clock() time.Time {
+	if w.kill > 0 {
+		if w.kill--; w.kill == 0 {
+			panic(killed{})
+		}
+	}
+	return w.now
+}
+
+// pick draws one of n, or takes what another walk drew.
+func (w *walk) pick(n int, label string) int {
+	if w.replay != nil {
+		i := w.replay[0]
+		w.replay = w.replay[1:]
+		return i
+	}
+	i := rapid.IntRange(0, n-1).Draw(w.draw, label)
+	w.drawn = append(w.drawn, i)
+	return i
 }
 
 var walkKey = engine.Key{Kind: state.KindDeployment, Namespace: "default", Name: "web"}
 
 func newWalk(t failing) *walk {
 	w := &walk{t: t, now: epoch}
-	store, err := state.OpenMemory(state.Options{Now: func() time.Time { return w.now }})
+	store, err := state.OpenMemory(state.Options{Now: w.clock})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -166,7 +205,7 @@ func (w *walk) commit(image, mode string, replicas int32) {
 		return
 	}
 	st := Step{Kind: StepLinear, Hash: hash, Cause: hash}
-	if marks := w.store.AllMarks(); w.draw != nil && len(marks) > 0 && rapid.IntRange(0, 9).Draw(w.draw, "releases") == 0 {
+	if marks := w.store.AllMarks(); w.draw != nil && len(marks) > 0 && w.pick(10, "releases") == 0 {
 		st.Releases = []string{marks[0].ID}
 		w.asked = true
 	}
@@ -211,20 +250,19 @@ func (w *walk) refusable(err error) {
 }
 
 func (w *walk) revisionOf(label string) int64 {
-	return int64(rapid.IntRange(0, 1+len(w.engine.revision)).Draw(w.draw, label))
+	return int64(w.pick(2+len(w.engine.revision), label))
 }
 
 // actions are what may happen.
 func (w *walk) actions() map[string]func() {
 	ctx := context.Background()
-	images := rapid.SampledFrom([]string{"web:1", "web:2", "web:3"})
-	modes := rapid.SampledFrom([]string{"", "fast", "slow"})
+	images, modes := []string{"web:1", "web:2", "web:3"}, []string{"", "fast", "slow"}
 	return map[string]func(){
 		"commit": func() {
-			w.commit(images.Draw(w.draw, "image"), modes.Draw(w.draw, "mode"), int32(rapid.IntRange(1, 3).Draw(w.draw, "replicas")))
+			w.commit(images[w.pick(3, "image")], modes[w.pick(3, "mode")], int32(1+w.pick(3, "replicas")))
 		},
 		"remove": func() {
-			if rapid.IntRange(0, 3).Draw(w.draw, "really") == 0 {
+			if w.pick(4, "really") == 0 {
 				w.commit("", "", 0)
 			}
 		},
@@ -236,7 +274,7 @@ func (w *walk) actions() map[string]func() {
 		"pin": func() {
 			w.asked = true
 			r := rollback.PinRequest{Namespace: "default", Name: "web", ToRevision: w.revisionOf("to"), By: "alice"}
-			if rapid.Bool().Draw(w.draw, "ends") {
+			if w.pick(2, "ends") == 0 {
 				r.Until = w.now.Add(90 * time.Second)
 			}
 			_, err := w.loop.pin(ctx, r)
@@ -249,8 +287,8 @@ func (w *walk) actions() map[string]func() {
 		},
 		"override": func() {
 			w.asked = true
-			value := map[string]string{rollback.FieldReplicas: "5", rollback.FieldPaused: rapid.SampledFrom([]string{"true", "false"}).Draw(w.draw, "paused")}
-			field := rapid.SampledFrom([]string{rollback.FieldReplicas, rollback.FieldPaused, rollback.FieldRestartedAt}).Draw(w.draw, "field")
+			value := map[string]string{rollback.FieldReplicas: "5", rollback.FieldPaused: strconv.FormatBool(w.pick(2, "paused") == 0)}
+			field := []string{rollback.FieldReplicas, rollback.FieldPaused, rollback.FieldRestartedAt}[w.pick(3, "field")]
 			_, err := w.loop.override(ctx, rollback.OverrideRequest{Namespace: "default", Name: "web", Field: field, Value: value[field]})
 			w.refusable(err)
 		},
@@ -279,21 +317,107 @@ func TestHistories(t *testing.T) {
 			}
 		}()
 		w.commit("web:1", "", 2)
-		actions := w.actions()
-		names := make([]string, 0, len(actions))
-		for name := range actions {
-			names = append(names, name)
-		}
-		slices.Sort(names)
 		for range rapid.IntRange(1, 15).Draw(t, "steps") {
-			w.now = w.now.Add(time.Minute)
-			w.asked = false
-			name := rapid.SampledFrom(names).Draw(t, "action")
-			actions[name]()
-			w.asked = false
-			w.settle()
-			w.check(name)
+			w.check(w.move())
 		}
+	})
+}
+
+// move lets a minute pass and something happen, and gives its name.
+func (w *walk) move() string {
+	w.now = w.now.Add(time.Minute)
+	return w.act()
+}
+
+// act lets something happen, and gives its name.
+func (w *walk) act() string {
+	actions := w.actions()
+	names := slices.Sorted(maps.Keys(actions))
+	name := names[w.pick(len(names), "action")]
+	w.asked = false
+	actions[name]()
+	w.asked = false
+	w.settle()
+	return name
+}
+
+// snapshot is all that is remembered of the Deployment, and what runs.
+func (w *walk) snapshot() string {
+	var live *appsv1.DeploymentSpec
+	if d := w.engine.live[walkKey]; d != nil {
+		live = &d.Spec
+	}
+	cursor, _ := w.store.Cursor("shop")
+	text, err := json.MarshalIndent([]any{
+		w.store.Holds(), w.store.AllMarks(), w.store.Overrides("default", "web"), w.store.Rows("default", "web"), w.store.Commits("shop", 0), cursor, live,
+	}, "", " ")
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return string(text)
+}
+
+// survive makes a move in which the process is killed before its n-th transaction, and goes on with another process.
+func (w *walk) survive(n int) {
+	desired, step := maps.Clone(w.source.desired), w.source.cursor.Step
+	defer func() {
+		w.kill, w.asked = 0, false
+		if r := recover(); r != nil {
+			if _, ok := r.(killed); !ok {
+				panic(r)
+			}
+			if c, _ := w.store.Cursor("shop"); c.Step > step {
+				desired = w.source.desired // the commit was recorded
+			}
+			w.begin(desired)
+			w.settle()
+		}
+	}()
+	w.kill = n
+	w.act()
+}
+
+// TestKilledHistories: whenever the process is killed, in the end everything is as if it had not been, or as if what it
+// was about had not been asked for or seen yet: holds, marks, rows and what runs.
+func TestKilledHistories(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		a, b := newWalk(t), newWalk(t)
+		defer func() {
+			for _, w := range []*walk{a, b} {
+				if err := w.store.Close(); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}()
+		a.draw = t
+		a.commit("web:1", "", 2)
+		for range rapid.IntRange(0, 8).Draw(t, "steps") {
+			a.move()
+		}
+		a.now = a.now.Add(time.Minute)
+		a.settle() // an hour may have struck
+		before, prefix := a.snapshot(), len(a.drawn)
+		name := a.act()
+		after := a.snapshot()
+
+		b.draw, b.replay = t, a.drawn
+		b.commit("web:1", "", 2)
+		for len(b.replay) > len(a.drawn)-prefix {
+			b.move()
+		}
+		b.now = b.now.Add(time.Minute)
+		b.settle()
+		if got := b.snapshot(); got != before {
+			t.Fatalf("the same history goes otherwise:\n%s", cmp.Diff(before, got))
+		}
+		n := rapid.IntRange(1, 6).Draw(t, "killed")
+		b.survive(n)
+		if got := b.snapshot(); got != before && got != after {
+			t.Fatalf("killed before transaction %d of %s (-undisturbed +killed):\n%s\nagainst what was before (-before +killed):\n%s",
+				n, name, cmp.Diff(after, got), cmp.Diff(before, got))
+		}
+		b.check("killed in " + name)
 	})
 }
 
