@@ -20,6 +20,7 @@ var layers = []layer{
 	{"cmd/belay/app", []string{"cmd/belay/control", "cmd/belay/dashboard", "source", "source/...", "manifests", "manifests/...",
 		"state", "state/...", "reconciler", "reconciler/..."}},
 	{"cmd/belay/verbs", []string{"cmd/belay/app", "cmd/belay/control"}},
+	{"cmd/belay/verbs/site", nil},
 	{"cmd/belay/control", []string{"manifests", "state", "reconciler", "reconciler/..."}},
 	{"cmd/belay/dashboard", []string{"cmd/belay/control"}},
 	{"cmd/belay-shim", []string{"reconciler/node/embedded/shim"}},

@@ -2,6 +2,7 @@ package app
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -46,6 +47,21 @@ func (a *App) resolve(ctx context.Context) (chosen, error) {
 		return chosen{}, &hinted{fmt.Errorf("runtime docker: %w", err), "start the engine, or choose --runtime simulated"}
 	}
 	return chosen{name: RuntimeSimulated, reason: "no engine for real pods: " + err.Error()}, nil
+}
+
+// RemovePods ends and removes what runs of this data directory, without grace. The service does not run.
+func (a *App) RemovePods(ctx context.Context) error {
+	engine, err := a.resolve(ctx)
+	if err != nil || engine.Runtime == nil {
+		return err
+	}
+	all, err := engine.List(ctx)
+	for _, p := range all {
+		if p.Pod.Origin.Directory == a.dir {
+			err = errors.Join(err, engine.RemovePod(ctx, p.Pod.UID))
+		}
+	}
+	return errors.Join(err, engine.close())
 }
 
 // shimName is the binary that holds a pod, beside that of Belay.

@@ -37,3 +37,12 @@ func (a *App) openEmbedded(ctx context.Context) (chosen, error) {
 	}
 	return chosen{Runtime: r, name: RuntimeEmbedded, reason: "configured", about: about, close: func() error { return nil }}, nil
 }
+
+// Embeddable says why the embedded runtime cannot run pods on this machine with their data below dir; nil: it can.
+func Embeddable(dir string) error {
+	file, _, err := findShim(shim.Own)
+	if err != nil {
+		return err
+	}
+	return shim.Probe(file, dir, nil)
+}

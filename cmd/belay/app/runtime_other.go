@@ -19,3 +19,6 @@ func dialSandboxes(string) service.Dial {
 func (a *App) openEmbedded(context.Context) (chosen, error) {
 	return chosen{}, &hinted{errors.New("runtime embedded: it takes Linux"), "start a Docker engine, or choose --runtime simulated"}
 }
+
+// Embeddable says why the embedded runtime cannot run pods on this machine.
+func Embeddable(string) error { return errors.New("it takes Linux") }

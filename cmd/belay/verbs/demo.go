@@ -36,26 +36,36 @@ const (
 // demo tells the whole story on a repository of its own.
 func (e *env) demo() *cobra.Command {
 	var exit bool
+	var runtime string
 	cmd := &cobra.Command{
 		Use:   "demo",
 		Short: "Show it all: push, rollout, a bad image, rollback",
 		Long: "Make a Git repository in a temporary directory, serve it as `belay serve` would, and push to it: a first version,\n" +
-			"a second one, and one whose image does not exist. Then go back, and make Git agree. Needs git. Nothing is left behind.",
+			"a second one, and one whose image does not exist. Then go back with kubectl's command, which Git is told of.\n" +
+			"The pods are real: tiny images are built with go, served by a registry in this process, and run in namespaces of\n" +
+			"Linux; where that cannot be, pods are simulated. Needs git. Nothing is left behind.",
 		Args: arguments(cobra.NoArgs),
-		RunE: func(cmd *cobra.Command, _ []string) error { return e.runDemo(cmd.Context(), exit) },
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return e.runDemo(cmd.Context(), exit, app.Runtime(runtime))
+		},
 	}
 	cmd.Flags().BoolVar(&exit, "exit", false, "end after the story instead of going on serving")
+	cmd.Flags().StringVar(&runtime, "runtime", "", "what runs the pods: docker, embedded or simulated (default embedded where this machine lets it)")
 	return cmd
 }
 
 // story is the demo at work: a bare remote, a clone of it as a developer has one, and a service.
 type story struct {
-	e      *env
-	dir    string
-	client *control.Client
+	e       *env
+	dir     string
+	client  *control.Client
+	runtime app.Runtime
+	images  *app.Images // nil: pods are simulated
+	port    int         // of this machine, for the Service; 0: any
+	visits  *visits     // nil: pods are simulated
 }
 
-func (e *env) runDemo(ctx context.Context, exit bool) (err error) {
+func (e *env) runDemo(ctx context.Context, exit bool, runtime app.Runtime) (err error) {
 	if _, err := exec.LookPath("git"); err != nil {
 		return errors.New("git is not installed; the demo pushes real commits")
 	}
@@ -67,7 +77,13 @@ func (e *env) runDemo(ctx context.Context, exit bool) (err error) {
 
 	inside := *e
 	inside.uncaught = func() {} // an interrupt ends the whole story
-	d := &story{e: &inside, dir: dir}
+	d := &story{e: &inside, dir: dir, runtime: runtime}
+	if err := d.choose(ctx); err != nil {
+		return err
+	}
+	if d.images != nil {
+		defer func() { err = errors.Join(err, d.images.Close()) }()
+	}
 	if err := d.prepare(ctx); err != nil {
 		return err
 	}
@@ -126,17 +142,21 @@ func (d *story) prepare(ctx context.Context) error {
 	return nil
 }
 
-// serve starts the service as `belay serve` does, with a simulated registry that lacks mediawiki:2. stop waits for
-// its end.
+// serve starts the service as `belay serve` does. Where pods are simulated, so is a registry that lacks mediawiki:2. stop
+// waits for its end, and leaves no pod behind.
 func (d *story) serve(ctx context.Context) (stop func() error, err error) {
 	if err := d.commit(ctx, "1.43.5", firstCommit); err != nil {
 		return nil, err
 	}
 	flags := app.Flags{
-		Repo: d.remote(), Interval: time.Second, Runtime: string(app.RuntimeSimulated),
-		Simulate: []string{"mediawiki:2=missing", "delay=400ms"}, Listen: "127.0.0.1:0",
+		Repo: d.remote(), Interval: time.Second, Runtime: string(d.runtime), Push: true, Listen: "127.0.0.1:0",
 	}
-	d.say("\n$ belay serve --repo %s --interval 1s --runtime simulated --simulate mediawiki:2=missing --simulate delay=400ms\n", flags.Repo)
+	d.say("\n$ belay serve --repo %s --interval 1s --push --runtime %s", flags.Repo, d.runtime)
+	if d.images == nil {
+		flags.Simulate = []string{"mediawiki:2=missing", "delay=400ms"}
+		d.say(" --simulate %s", strings.Join(flags.Simulate, " --simulate "))
+	}
+	d.say("\n")
 	c, err := app.ReadConfig("", flags)
 	if err != nil {
 		return nil, err
@@ -150,7 +170,9 @@ func (d *story) serve(ctx context.Context) (stop func() error, err error) {
 	stop = func() error {
 		cancel()
 		wg.Wait()
-		return <-ended
+		end, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
+		defer cancel()
+		return errors.Join(<-ended, service.RemovePods(end))
 	}
 	select {
 	case <-service.Ready():
@@ -171,6 +193,10 @@ func (d *story) tell(ctx context.Context) error {
 	if err := d.show(ctx, "sync", "--wait"); err != nil {
 		return err
 	}
+	if err := d.visit(ctx); err != nil {
+		return err
+	}
+	defer d.visits.end()
 	d.say("\nThe second version:\n")
 	if err := d.commit(ctx, "1.44.2", secondCommit); err != nil {
 		return err
@@ -189,33 +215,57 @@ func (d *story) tell(ctx context.Context) error {
 	if err := errors.Join(d.show(ctx, "get", "pods"), d.show(ctx, "status")); err != nil {
 		return err
 	}
-	d.say("\nGo back at once, whatever Git says; kubectl rollout undo does the same:\n")
+	d.say("\nGo back at once, as with kubectl, whatever Git says:\n")
 	err := errors.Join(
-		d.show(ctx, "rollback", "deploy/mediawiki", "--yes", "--wait", "-m", "no such image"), d.show(ctx, "get", "pods"),
+		d.show(ctx, "rollout", "undo", "deploy/mediawiki"), d.show(ctx, "rollout", "status", "deploy/mediawiki"), d.show(ctx, "get", "pods"),
 	)
 	if err != nil {
 		return err
 	}
-	d.say("\nGit still carries the bad image, and nothing fights the hold:\n")
-	if err := errors.Join(d.show(ctx, "sync"), d.show(ctx, "status")); err != nil {
-		return err
-	}
-	d.say("\nA revert ends it; nothing rolls, for what it wants runs already:\n")
+	d.say("\nGit is told, by a commit that reverts the bad one:\n")
 	err = errors.Join(
-		d.git(ctx, d.clone(), "revert", "--no-edit", "HEAD"), d.git(ctx, d.clone(), "push", "--quiet"),
-		d.show(ctx, "sync", "--wait"), d.show(ctx, "holds"), d.show(ctx, "rollout", "history", "deploy/mediawiki"),
+		d.reverted(ctx), d.quiet(ctx, d.clone(), "pull", "--quiet", "--ff-only"), d.print(ctx, d.clone(), "log", "--stat", "-1", "--format=%h %an: %s"),
 	)
 	if err != nil {
 		return err
 	}
-	d.say("Revision 2 runs again, as 4. Every commit has its outcome:\n")
-	return d.show(ctx, "history", "deploy/mediawiki")
+	d.say("\nThat ends the hold; nothing rolls, for what Git wants runs already. Every commit has its outcome:\n")
+	err = errors.Join(d.show(ctx, "sync", "--wait"), d.show(ctx, "holds"), d.show(ctx, "history", "deploy/mediawiki"))
+	if err != nil {
+		return err
+	}
+	d.visits.end()
+	d.visits.tell(d.e.out)
+	return nil
+}
+
+// reverted waits until the remote's branch ends with a commit that nobody made here.
+func (d *story) reverted(ctx context.Context) error {
+	const pause = 50 * time.Millisecond
+	for {
+		mine, err := d.read(ctx, d.clone(), "rev-parse", "HEAD")
+		if err != nil {
+			return err
+		}
+		there, err := d.read(ctx, d.remote(), "rev-parse", "main")
+		if err != nil || there != mine {
+			return err
+		}
+		select {
+		case <-time.After(pause):
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
 }
 
 // commit writes the manifest with an image tag, commits and pushes it.
 func (d *story) commit(ctx context.Context, tag, message string) error {
 	file := filepath.Join(d.clone(), "mediawiki-deployment.yaml")
-	text := strings.Replace(mediawiki, "mediawiki:1.43.5", "mediawiki:"+tag, 1)
+	text := strings.Replace(mediawiki, "mediawiki:1.43.5", d.image(tag), 1)
+	if d.port != 0 {
+		text += fmt.Sprintf("    nodePort: %d\n", d.port)
+	}
 	if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
 		return fmt.Errorf("write the manifest: %w", err)
 	}
@@ -279,14 +329,27 @@ func (d *story) git(ctx context.Context, dir string, args ...string) error {
 	return d.quiet(ctx, dir, args...)
 }
 
+// print shows a git command and what it prints.
+func (d *story) print(ctx context.Context, dir string, args ...string) error {
+	out, err := d.read(ctx, dir, args...)
+	d.say("$ git %s\n%s\n", strings.Join(quoted(args), " "), out)
+	return err
+}
+
 // quiet runs a git command; what it prints is shown only when it fails.
 func (d *story) quiet(ctx context.Context, dir string, args ...string) error {
+	_, err := d.read(ctx, dir, args...)
+	return err
+}
+
+// read runs a git command and returns what it prints.
+func (d *story) read(ctx context.Context, dir string, args ...string) (string, error) {
 	var out bytes.Buffer
 	cmd := exec.CommandContext(ctx, "git", args...)
 	cmd.Dir, cmd.Stdout, cmd.Stderr = dir, &out, &out
 	cmd.Env = append(os.Environ(), "GIT_CONFIG_GLOBAL="+os.DevNull, "GIT_CONFIG_SYSTEM="+os.DevNull, "GIT_TERMINAL_PROMPT=0")
 	if err := cmd.Run(); err != nil {
-		return fmt.Errorf("git %s: %w\n%s", strings.Join(args, " "), err, out.String())
+		return "", fmt.Errorf("git %s: %w\n%s", strings.Join(args, " "), err, out.String())
 	}
-	return nil
+	return strings.TrimSpace(out.String()), nil
 }

@@ -19,6 +19,7 @@ type Single struct {
 	Name         string // absolute path of the executable in the image, which is its entrypoint
 	Program      []byte
 	Links        []string // absolute paths of links to it
+	Env          []string // NAME=value
 }
 
 // Image builds it. The same input gives the same digest.
@@ -54,7 +55,7 @@ func (s Single) Image() (v1.Image, error) {
 	}
 	config = config.DeepCopy()
 	config.OS, config.Architecture = "linux", s.Architecture
-	config.Config.Entrypoint = []string{s.Name}
+	config.Config.Entrypoint, config.Config.Env = []string{s.Name}, s.Env
 	return mutate.ConfigFile(image, config)
 }
 
