@@ -146,7 +146,7 @@ func run(t *testing.T, kubectl string, changes ...func(*testscript.Params)) {
 		},
 	}
 	if kubectl == "belay" { // the others choose among kubeconfigs
-		scripts.Dir, scripts.Files = "", []string{"testdata/objects.txtar"}
+		scripts.Dir, scripts.Files = "", []string{"testdata/objects.txtar", "testdata/belay/verbs.txtar"}
 	}
 	for _, change := range changes {
 		change(&scripts)
