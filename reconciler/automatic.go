@@ -65,7 +65,7 @@ func (l *Loop) automatic(ctx context.Context, keys []engine.Key) {
 // nobody holds it.
 func (l *Loop) failedRow(k engine.Key) (state.Row, bool) {
 	d := l.desired(k)
-	if k.Kind != state.KindDeployment || d == nil || l.onFailure(d) != rollback.FailureHold {
+	if k.Kind != state.KindDeployment || d == nil || l.onFailure(d).OnFailure == rollback.FailureNone {
 		return state.Row{}, false
 	}
 	if _, held := l.o.Store.Hold(k.Namespace, k.Name); held {
@@ -82,16 +82,50 @@ func (l *Loop) failedRow(k engine.Key) (state.Row, bool) {
 }
 
 // onFailure is what an app asks for.
-func (l *Loop) onFailure(d *Desired) rollback.OnFailure {
+func (l *Loop) onFailure(d *Desired) App {
 	f := l.follows.Load().named[d.Source]
 	if f == nil || f.cursor.Suspended {
-		return rollback.FailureNone
+		return App{OnFailure: rollback.FailureNone}
 	}
 	i := slices.IndexFunc(f.Apps, func(a App) bool { return a.Name == d.Manifest.App })
 	if i < 0 {
-		return rollback.FailureNone
+		return App{OnFailure: rollback.FailureNone}
 	}
-	return cmp.Or(f.Apps[i].OnFailure, rollback.FailureNone)
+	a := f.Apps[i]
+	a.OnFailure = cmp.Or(a.OnFailure, rollback.FailureNone)
+	return a
+}
+
+// byItself is what becomes in Git of a hold that nobody asked for.
+func (l *Loop) byItself(a App) becoming {
+	mode := rollback.ModeHold
+	if a.OnFailure == rollback.FailureRollback {
+		mode = rollback.ModeAuto
+	}
+	return func(h state.Hold, source string) (rollback.GitChange, []state.Write) {
+		return l.queue(h, source, mode, func(c *state.GitChange) { c.Aside = !a.AutoPush })
+	}
+}
+
+// planned gives the writes that record what becomes in Git of a hold that a plan made; none when it made none.
+func (l *Loop) planned(a Action) []state.Write {
+	h := a.Holds.Hold
+	d := l.desired(a.Key)
+	if h == nil || d == nil || h.Door != string(rollback.DoorAutomatic) {
+		return nil
+	}
+	if before, held := l.o.Store.Hold(a.Key.Namespace, a.Key.Name); held && before.ID == h.ID {
+		return nil
+	}
+	_, ws := l.byItself(l.onFailure(d))(*h, d.Source)
+	return ws
+}
+
+// kickFor has what a hold that a plan made changes in Git tried now.
+func (l *Loop) kickFor(a Action) {
+	if d := l.desired(a.Key); a.Holds.Hold != nil && d != nil {
+		l.kick(d.Source)
+	}
 }
 
 // decide rolls one Deployment back, or records why not.
@@ -108,7 +142,8 @@ func (l *Loop) decide(ctx context.Context, k engine.Key, r state.Row) error {
 	}
 	req, why := rollback.Automatic(f, x)
 	if why == "" {
-		_, err := l.rollback(ctx, req, false)
+		becomes := l.byItself(l.onFailure(l.desired(k)))
+		_, err := l.held(ctx, k.Namespace, k.Name, becomes, false, func(f rollback.Facts) (rollback.Decision, error) { return rollback.Decide(f, req) })
 		if refused, ok := errors.AsType[*rollback.Refusal](err); !ok || refused.Reason != rollback.Moved {
 			return err
 		}

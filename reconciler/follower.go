@@ -188,6 +188,7 @@ func (l *Loop) take(ctx context.Context, f *follower) ([]engine.Key, error) {
 		return nil, err
 	}
 	keys = append(keys, released...)
+	l.reconsider(f)
 	l.o.Log.Info().Str("source", f.Name).Str("commit", short(f.cursor.Commit)).Int("steps", len(steps)).
 		Int("changed", len(keys)).Msg("synced")
 	return keys, nil

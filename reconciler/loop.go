@@ -32,6 +32,8 @@ type App struct {
 	Windows []Window // besides the source's
 	// OnFailure says what happens by itself when a rollout passes its deadline; empty: nothing.
 	OnFailure rollback.OnFailure
+	// AutoPush has OnFailure rollback push to the branch that is followed, instead of to one of its own.
+	AutoPush bool
 }
 
 // Source is one branch of one repository, as the loop follows it.

@@ -157,7 +157,7 @@ func (l *Loop) act(ctx context.Context, a Action) error {
 
 // ledgerWrites are what an action records.
 func (l *Loop) ledgerWrites(a Action) []state.Write {
-	ws := a.Holds.writes(a.Key)
+	ws := append(a.Holds.writes(a.Key), l.planned(a)...)
 	if h := a.Holds.Hold; h != nil {
 		if live := l.o.Engine.Live(a.Key); live.Rollout.Template == h.Template { // what runs is held
 			ws = append(ws, state.PutTemplate(state.Template{Hash: h.Template, Template: live.Deployment().Spec.Template}))
@@ -210,6 +210,7 @@ func (l *Loop) done(a Action) []engine.Key {
 		e.Msg("changed")
 	}
 	l.tell(a)
+	l.kickFor(a)
 	if a.Forget {
 		delete(l.work.prune, a.Key)
 	}

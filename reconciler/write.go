@@ -104,6 +104,7 @@ func (l *Loop) write(ctx context.Context, f *follower, c state.GitChange) time.D
 	}
 	log := l.o.Log.With().Str("source", f.Name).Str("deployment", c.Namespace+"/"+c.Name).Str("change", c.ID).Logger()
 	switch {
+	case err == nil && c.Reason == w.change.Reason && w.change.State == string(rollback.GitNone): // planned again, it is no news
 	case err == nil:
 		log.Info().Str("state", w.change.State).Str("commit", w.change.Commit).Str("branch", w.change.Branch).Str("reason", w.change.Reason).Msg("change in git")
 	case c.Reason != w.change.Reason:
@@ -123,6 +124,8 @@ func (w *writing) land(ctx context.Context) error {
 	case err == nil && w.sent:
 		w.settle(rollback.GitPushed, "")
 		w.change.Commit = w.hash
+	case err == nil && w.aside:
+		return w.divert(ctx)
 	case errors.As(err, &failed) && failed.Refused:
 		if err := w.divert(ctx); err != nil {
 			return err
@@ -156,6 +159,7 @@ type writing struct {
 	left    map[manifests.ID]string // of several Deployments, those that the commit does not set right, and why
 	hash    string                  // of the commit made last
 	sent    bool                    // it is to be sent
+	aside   bool                    // it is to be sent to a branch of its own
 	dropped bool                    // nobody wants the change any more
 }
 
@@ -165,7 +169,7 @@ func (w *writing) settle(s rollback.GitState, why string) {
 
 // plan makes the commit of the change on the newest head, and says whether it is to be sent.
 func (w *writing) plan(ctx context.Context, b Branch) (bool, error) {
-	w.sent = false
+	w.sent, w.aside = false, false
 	for _, hash := range slices.Backward(w.change.Attempts) {
 		there, err := b.Contains(ctx, hash)
 		if err != nil {
@@ -203,9 +207,15 @@ func (w *writing) plan(ctx context.Context, b Branch) (bool, error) {
 		w.settle(rollback.GitNone, failures(p))
 		return false, nil
 	}
+	return w.commit(ctx, b, p, e)
+}
+
+// commit makes the commit of a plan and records its hash, and says whether it is to be sent.
+func (w *writing) commit(ctx context.Context, b Branch, p change.Plan, e errand) (bool, error) {
 	if err := w.admitted(); err != nil {
 		return false, err
 	}
+	var err error
 	if w.hash, err = b.Commit(ctx, p, e.wish(), e.note); err != nil {
 		return false, err
 	}
@@ -214,8 +224,8 @@ func (w *writing) plan(ctx context.Context, b Branch) (bool, error) {
 	w.change.Attempts = w.change.Attempts[max(0, len(w.change.Attempts)-maxAttempts):]
 	kept, err := w.record(ctx)
 	w.dropped = err == nil && !kept
-	w.sent = kept
-	return kept, err
+	w.sent, w.aside = kept && !w.change.Aside, kept && w.change.Aside
+	return w.sent, err
 }
 
 // recorded makes sure that the loop knows the head that the change is planned on: what came with it may have ended the

@@ -24,6 +24,8 @@ type GitChange struct {
 	Secrets bool   `json:"secrets,omitempty"` // a revert that was asked for may change Secrets
 	Only    bool   `json:"only,omitempty"`    // the revert may change no other Deployments than those of its ID
 
+	Aside bool `json:"aside,omitempty"` // it goes to a branch of its own, also where the tracked one takes pushes
+
 	State  string `json:"state"`            // queued, pushed, branch or none
 	Reason string `json:"reason,omitempty"` // of the state
 	// Attempts are the commits that were made for it, each recorded before it was sent: whichever of them the remote has is

@@ -15,7 +15,7 @@ import (
 // template that is held. Of a manual hold it is nothing: Mode is ModeHold.
 func RollbackTask(h state.Hold, rows []state.Row, held *corev1.PodTemplateSpec, mode rollback.Mode) Task {
 	t := Task{
-		Wish: Wish{ID: deploymentID(h.Namespace, h.Name), Template: held, Removed: h.Wanted == ""},
+		Wish: Wish{ID: deploymentID(h.Namespace, h.Name), Template: held, Removed: h.Wanted == "" && !declared(rows)},
 		Mode: mode, Commits: Commits(rows, rollback.Bare(held)), Then: h.Commit,
 	}
 	if h.Manual {
@@ -31,6 +31,18 @@ func RollbackTask(h state.Hold, rows []state.Row, held *corev1.PodTemplateSpec, 
 		}
 	}
 	return t
+}
+
+// declared reports whether the newest commit that changed a Deployment still has it: a hold that Belay began by itself, or
+// that was a pin, does not say what Git wanted.
+func declared(rows []state.Row) bool {
+	newest := state.Row{}
+	for _, r := range rows {
+		if r.Operation == "" && r.Commit != "" && r.Past == 0 && r.Number >= newest.Number {
+			newest = r
+		}
+	}
+	return newest.Template != ""
 }
 
 // OverrideTask is what an override of the scale, or of paused, wants of Git. ok is false for what is never Git's.

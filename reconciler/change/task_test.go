@@ -24,7 +24,12 @@ func TestRollbackTask(t *testing.T) {
 	if !slices.Equal(got.Commits, []string{"c2"}) || got.Then != "c1" || got.App != "shop" || got.Removed || got.ID.String() != "Deployment default/web" {
 		t.Errorf("got %+v", got)
 	}
-	hold.Wanted, hold.Commit = "", "c0"
+	hold.Wanted = ""
+	if got = RollbackTask(hold, rows, held, rollback.ModeAuto); got.Removed {
+		t.Errorf("begun by itself: got %+v", got)
+	}
+	rows = append(rows, state.Row{ID: "r3", Number: 4, App: "shop", Commit: "c3"})
+	hold.Commit = "c0"
 	if got = RollbackTask(hold, rows, held, rollback.ModeAuto); !got.Removed || got.Then != "c0" {
 		t.Errorf("of a removal: got %+v", got)
 	}

@@ -13,6 +13,9 @@ type OnFailure string
 const (
 	FailureNone OnFailure = "none" // nothing
 	FailureHold OnFailure = "hold" // it is rolled back, by a hold alone
+	// FailureRollback is FailureHold, and a change in Git: on a branch of its own, or, where the app has autoPush, on the
+	// one that is followed.
+	FailureRollback OnFailure = "rollback"
 )
 
 // Suppression says why nothing is rolled back by itself although that is asked for. The list is closed.

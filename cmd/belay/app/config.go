@@ -99,8 +99,11 @@ type AppConfig struct {
 	Namespace string `yaml:"namespace"`
 	// Prune deletes an object when its manifest is gone.
 	Prune bool `yaml:"prune"`
-	// OnFailure says what happens by itself when a rollout passes its progress deadline: none or hold. Empty: none.
+	// OnFailure says what happens by itself when a rollout passes its progress deadline: none, hold or rollback. Empty:
+	// none.
 	OnFailure rollback.OnFailure `yaml:"onFailure"`
+	// AutoPush has onFailure: rollback push to the branch that is followed, instead of to a branch of its own.
+	AutoPush bool `yaml:"autoPush"`
 	// Windows say when changes may begin; those of the source must let them too.
 	Windows []WindowConfig `yaml:"windows"`
 }

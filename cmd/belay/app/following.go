@@ -99,7 +99,7 @@ func (f *following) follow(s SourceConfig, limits Limits) *followed {
 	for _, app := range s.Apps {
 		apps = append(apps, manifests.App{Source: s.Name, Name: app.Name, Path: app.Path, Namespace: app.Namespace})
 		src.Apps = append(src.Apps, reconciler.App{
-			Name: app.Name, Path: app.Path, Prune: app.Prune, Windows: windowsOf(app.Windows), OnFailure: app.OnFailure,
+			Name: app.Name, Path: app.Path, Prune: app.Prune, Windows: windowsOf(app.Windows), OnFailure: app.OnFailure, AutoPush: app.AutoPush,
 		})
 	}
 	src.Cache = manifests.NewCache(apps, manifests.Options{Blobs: newBlobs(filepath.Join(f.app.dir, "cache")), Survey: f.survey})

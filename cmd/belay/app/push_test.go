@@ -33,6 +33,7 @@ type shop struct {
 	down           atomic.Bool
 	good, bad      string // commits: web:1, web:2
 	pushed, denied atomic.Int64
+	app            func(*AppConfig) // sets more of the app; nil: nothing
 }
 
 func newShop(t *testing.T) *shop {
@@ -106,6 +107,9 @@ func (s *shop) serve(dir string, wrap func(reconciler.Writer) reconciler.Writer)
 	}
 	c, src, app := DefaultConfig(), DefaultSource(), DefaultApp()
 	app.Name = "shop"
+	if s.app != nil {
+		s.app(&app)
+	}
 	src.Name, src.URL, src.Interval, src.Push = "shop", s.url, 50*time.Millisecond, &PushConfig{}
 	src.Apps = []AppConfig{app}
 	c.Sources = []SourceConfig{src}
@@ -138,9 +142,9 @@ func (s *syncing) until(what string, done func() bool) {
 	s.t.Helper()
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
-	for end := time.Now().Add(30 * time.Second); !done(); <-tick.C {
+	for end := time.Now().Add(2 * time.Minute); !done(); <-tick.C {
 		if time.Now().After(end) {
-			s.t.Fatalf("%s: not within half a minute; changes %+v\nrows %+v", what, s.store.GitChanges(), s.store.Rows("default", "web"))
+			s.t.Fatalf("%s: not within two minutes; changes %+v\nrows %+v", what, s.store.GitChanges(), s.store.Rows("default", "web"))
 		}
 	}
 }

@@ -52,6 +52,19 @@ func (c Config) problems() []Problem {
 	return v.problems
 }
 
+// onFailure checks what happens by itself when a rollout fails.
+func (v *validator) onFailure(at string, a AppConfig, push bool) {
+	switch f := a.OnFailure; {
+	case f != "" && f != rollback.FailureNone && f != rollback.FailureHold && f != rollback.FailureRollback:
+		v.add(at+".onFailure", "want none, hold or rollback, not %q", f)
+	case f == rollback.FailureRollback && !push:
+		v.add(at+".onFailure", "rollback needs the source's push")
+		v.hint("give the source a key push, or take hold")
+	case a.AutoPush && f != rollback.FailureRollback:
+		v.add(at+".autoPush", "is for onFailure: rollback alone")
+	}
+}
+
 func (v *validator) listen(key, address string) {
 	if address == "" {
 		return
@@ -105,9 +118,7 @@ func (v *validator) source(at string, s SourceConfig) {
 		v.path(at+".path", a.Path)
 		v.label(at+".namespace", a.Namespace)
 		v.windows(at, a.Windows)
-		if f := a.OnFailure; f != "" && f != rollback.FailureNone && f != rollback.FailureHold {
-			v.add(at+".onFailure", "want none or hold, not %q", f)
-		}
+		v.onFailure(at, a, s.Push != nil)
 		where := [2]string{a.Path, a.Namespace}
 		if first, taken := paths[where]; taken {
 			v.add(at+".path", "same path and namespace as %s", first)
