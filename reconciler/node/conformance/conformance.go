@@ -26,6 +26,8 @@ type World struct {
 	Credential                     node.Credential
 	// Unbounded says why a limit of memory does not hold on this machine; empty: it does.
 	Unbounded string
+	// NoTerminal says why containers have no terminal and no standard input; empty: they do.
+	NoTerminal string
 	// Kill kills a run, KillSandbox a sandbox, by ID, as somebody at the machine might.
 	Kill, KillSandbox func(t *testing.T, id string)
 }
@@ -35,7 +37,7 @@ func Run(t *testing.T, world func(t *testing.T) World) {
 	for name, test := range map[string]func(b *bench){
 		"Sandbox": sandbox, "SandboxEnds": sandboxEnds, "Run": run, "Configuration": configuration, "Restarts": restarts,
 		"Stop": stop, "KilledFromOutside": killed, "MissingEntrypoint": missingEntrypoint, "OutOfMemory": outOfMemory,
-		"Logs": logs, "Exec": exec, "Attach": attach, "Dial": dial, "Images": images, "Adoption": adoption, "Watch": watch,
+		"Logs": logs, "Exec": exec, "Attach": attach, "Terminal": terminal, "Dial": dial, "Images": images, "Adoption": adoption, "Watch": watch,
 	} {
 		t.Run(name, func(t *testing.T) {
 			ctx, done := bounded(t)

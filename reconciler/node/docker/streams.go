@@ -74,7 +74,7 @@ func (r *Runtime) Exec(ctx context.Context, id string, command []string, o remot
 	if err != nil {
 		return 0, err
 	}
-	err = pump(ctx, streams, o, o.Tty, func(ctx context.Context, size remotecommand.TerminalSize) error {
+	err = pump(ctx, streams, o, mode{raw: o.Tty, closes: !o.Tty}, func(ctx context.Context, size remotecommand.TerminalSize) error {
 		_, err := r.c.ExecResize(ctx, made.ID, client.ExecResizeOptions{Height: uint(size.Height), Width: uint(size.Width)})
 		return err
 	})
@@ -150,7 +150,8 @@ func (r *Runtime) Attach(ctx context.Context, id string, o remotecommand.StreamO
 		defer over()
 		r.awaitEnd(alive, id)
 	})
-	err = pump(alive, streams, o, found.Container.Config.Tty, func(ctx context.Context, size remotecommand.TerminalSize) error {
+	config := found.Container.Config
+	err = pump(alive, streams, o, mode{raw: config.Tty, closes: config.StdinOnce && !config.Tty}, func(ctx context.Context, size remotecommand.TerminalSize) error {
 		_, err := r.c.ContainerResize(ctx, id, client.ContainerResizeOptions{Height: uint(size.Height), Width: uint(size.Width)})
 		return err
 	})
@@ -179,10 +180,18 @@ func (r *Runtime) awaitEnd(ctx context.Context, id string) {
 	}
 }
 
-// pump carries the streams until the engine has no more to say, or ctx ends. Standard input that ends is closed over
-// there; input that is never read to its end does not keep it from returning.
+// mode is how streams are carried.
+type mode struct {
+	raw bool // one stream for both outputs, as a terminal has it
+	// closes says that standard input that ends is closed over there. The engine takes that for the end of the whole stream
+	// where a terminal is, or where the container goes on to have its input open.
+	closes bool
+}
+
+// pump carries the streams until the engine has no more to say, or ctx ends. Input that is never read to its end does not
+// keep it from returning.
 func pump(
-	ctx context.Context, h client.HijackedResponse, o remotecommand.StreamOptions, raw bool,
+	ctx context.Context, h client.HijackedResponse, o remotecommand.StreamOptions, m mode,
 	resize func(context.Context, remotecommand.TerminalSize) error,
 ) error {
 	ctx, cancel := context.WithCancel(ctx)
@@ -205,14 +214,14 @@ func pump(
 	}
 	if o.Stdin != nil {
 		go func() { // ends with the client's stream, which ends with the request
-			if _, err := io.Copy(h.Conn, o.Stdin); err == nil {
+			if _, err := io.Copy(h.Conn, o.Stdin); err == nil && m.closes {
 				_ = h.CloseWrite() // the other side may be gone
 			}
 		}()
 	}
 	out, errs := orDiscard(o.Stdout), orDiscard(o.Stderr)
 	var err error
-	if raw {
+	if m.raw {
 		_, err = io.Copy(out, h.Reader)
 	} else {
 		_, err = stdcopy.StdCopy(out, errs, h.Reader)

@@ -4,6 +4,7 @@ package embedded
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -48,7 +49,16 @@ func (r *Runtime) Exec(ctx context.Context, id string, command []string, o remot
 	}
 	var exit int
 	resize := func(s remotecommand.TerminalSize, terminal *os.File) error {
-		return unix.IoctlSetWinsize(int(terminal.Fd()), unix.TIOCSWINSZ, &unix.Winsize{Row: s.Height, Col: s.Width})
+		// The command may end, and the terminal with it, at this moment: it must be no other file by then.
+		conn, err := terminal.SyscallConn()
+		if err != nil {
+			return err
+		}
+		var failed error
+		err = conn.Control(func(fd uintptr) {
+			failed = unix.IoctlSetWinsize(int(fd), unix.TIOCSWINSZ, &unix.Winsize{Row: s.Height, Col: s.Width})
+		})
+		return errors.Join(err, failed)
 	}
 	err = r.connected(ctx, o, o.Tty, resize, func(in, out, errs *os.File) (err error) {
 		exit, err = at.client().Exec(ctx, shim.Exec{Container: name, Args: command, TTY: o.Tty}, in, out, errs)

@@ -24,6 +24,7 @@ func TestConformance(t *testing.T) {
 		return conformance.World{
 			Open: func(*testing.T) node.Runtime { return e.Runtime() },
 			App:  "app", Served: "served", Guarded: "guarded", Missing: "missing", Down: "down", Credential: key,
+			NoTerminal:  "its containers are functions of this process",
 			Kill:        func(_ *testing.T, id string) { e.KillRun(id) },
 			KillSandbox: func(_ *testing.T, id string) { e.KillSandbox(id) },
 		}

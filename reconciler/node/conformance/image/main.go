@@ -10,6 +10,8 @@ import (
 	"path/filepath"
 	"syscall"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/belay-dev/belay/reconciler/node/conformance/program"
 )
 
@@ -26,6 +28,13 @@ func main() {
 	}
 	os.Exit(program.Run(ctx, program.Process{
 		Args: args, Env: os.Environ(), Dir: dir, Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr,
+		Size: func() (rows, columns int, ok bool) {
+			size, err := unix.IoctlGetWinsize(int(os.Stdout.Fd()), unix.TIOCGWINSZ)
+			if err != nil {
+				return 0, 0, false
+			}
+			return int(size.Row), int(size.Col), true
+		},
 		Listen: func(port string) (net.Listener, error) {
 			var c net.ListenConfig
 			return c.Listen(ctx, "tcp", ":"+port)

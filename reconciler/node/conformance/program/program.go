@@ -3,6 +3,7 @@ package program
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -23,7 +24,9 @@ type Process struct {
 	Stdout io.Writer
 	Stderr io.Writer
 	Listen func(port string) (net.Listener, error)
-	Root   string          // before absolute names of files
+	Root   string // before absolute names of files
+	// Size is that of the terminal on standard output; nil, or false: there is none.
+	Size   func() (rows, columns int, ok bool)
 	Killed <-chan struct{} // closed by SIGKILL, where that does not end the process by itself
 }
 
@@ -40,6 +43,7 @@ const OOM = 137
 //	lines N         N numbered lines, then waits for SIGTERM
 //	both            a line on either stream, and ends
 //	echo            copies standard input to standard output
+//	terminal R C    waits until its terminal has R rows and C columns, and says so
 //	env NAME…       the values
 //	cat FILE…       the contents
 //	get URL         what is answered there
@@ -114,6 +118,26 @@ var verbs = map[string]verb{
 	"echo": func(_ context.Context, p Process, _ []string) (int, error) {
 		_, err := io.Copy(p.Stdout, p.Stdin)
 		return 0, err
+	},
+	"terminal": func(ctx context.Context, p Process, args []string) (int, error) {
+		tick := time.NewTicker(10 * time.Millisecond)
+		defer tick.Stop()
+		for p.Size != nil {
+			rows, columns, ok := p.Size()
+			if !ok {
+				break
+			}
+			if slices.Equal(args, []string{strconv.Itoa(rows), strconv.Itoa(columns)}) {
+				fmt.Fprintln(p.Stdout, rows, "rows", columns, "columns")
+				return 0, nil
+			}
+			select {
+			case <-tick.C:
+			case <-ctx.Done():
+				return 1, ctx.Err()
+			}
+		}
+		return 1, errors.New("there is no terminal")
 	},
 	"env": func(_ context.Context, p Process, args []string) (int, error) {
 		for _, name := range args {

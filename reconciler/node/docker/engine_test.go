@@ -1,0 +1,231 @@
+package docker_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/google/go-containerregistry/pkg/name"
+	"github.com/google/go-containerregistry/pkg/v1/tarball"
+	"github.com/rs/zerolog"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/moby/moby/client"
+
+	"github.com/belay-dev/belay/reconciler/controller"
+	"github.com/belay-dev/belay/reconciler/node"
+	"github.com/belay-dev/belay/reconciler/node/docker"
+	"github.com/belay-dev/belay/reconciler/node/kubelet"
+	"github.com/belay-dev/belay/state"
+)
+
+// daemon is an engine of the test's own, in the network that .ci/docker made.
+type daemon struct {
+	t   *testing.T
+	dir string
+	cmd *exec.Cmd
+	log bytes.Buffer
+}
+
+// engineOf starts an engine and has the environment name it.
+func engineOf(t *testing.T) *daemon {
+	t.Helper()
+	if os.Getenv("OWN_NETWORK") != "1" {
+		const why = "an engine that may be killed takes a network of its own: .ci/docker"
+		if os.Getenv("REQUIRE_DOCKER") == "1" {
+			t.Fatal(why)
+		}
+		t.Skip(why)
+	}
+	d := &daemon{t: t, dir: t.TempDir()}
+	t.Setenv("DOCKER_HOST", "unix://"+filepath.Join(d.dir, "docker.sock"))
+	t.Cleanup(d.end)
+	d.start()
+	return d
+}
+
+func (d *daemon) start() {
+	d.t.Helper()
+	d.cmd = exec.Command("dockerd", "--data-root", filepath.Join(d.dir, "data"), "--exec-root", filepath.Join(d.dir, "exec"),
+		"--pidfile", filepath.Join(d.dir, "pid"), "-H", os.Getenv("DOCKER_HOST"), "--bridge=none", "--iptables=false")
+	d.cmd.Stdout, d.cmd.Stderr = &d.log, &d.log
+	if err := d.cmd.Start(); err != nil {
+		d.t.Fatal(err)
+	}
+}
+
+// stop ends the engine with a signal and waits for it.
+func (d *daemon) stop(signal os.Signal) {
+	err := errors.Join(d.cmd.Process.Signal(signal), d.cmd.Wait())
+	if _, told := errors.AsType[*exec.ExitError](err); err != nil && !told {
+		d.t.Error(err)
+	}
+}
+
+func (d *daemon) end() {
+	d.stop(syscall.SIGTERM)
+	if d.t.Failed() {
+		d.t.Logf("the engine says:\n%s", d.log.String())
+	}
+	mounts, err := os.ReadFile("/proc/mounts")
+	if err != nil {
+		d.t.Error(err)
+	}
+	for line := range strings.Lines(string(mounts)) {
+		if fields := strings.Fields(line); len(fields) > 1 && strings.HasPrefix(fields[1], d.dir+"/") {
+			if err := syscall.Unmount(fields[1], syscall.MNT_DETACH); err != nil {
+				d.t.Logf("unmount %s: %v", fields[1], err)
+			}
+		}
+	}
+}
+
+// loaded puts the suite's program into an engine, once that answers.
+func loaded(ctx context.Context, t *testing.T, ref string) *docker.Runtime {
+	t.Helper()
+	var r *docker.Runtime
+	until(ctx, t, "the engine answers", func() (err error) {
+		r, err = docker.Open(ctx)
+		return err
+	})
+	t.Cleanup(func() {
+		if err := r.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	img, err := program()
+	if err != nil {
+		t.Fatal(err)
+	}
+	tag, err := name.NewTag(ref)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var archive bytes.Buffer
+	if err := tarball.Write(tag, img, &archive); err != nil {
+		t.Fatal(err)
+	}
+	answer, err := engine(t).ImageLoad(ctx, &archive)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer answer.Close()
+	if _, err := io.Copy(io.Discard, answer); err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+// until tries until there is no error.
+func until(ctx context.Context, t *testing.T, what string, try func() error) {
+	t.Helper()
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		err := try()
+		if err == nil {
+			return
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			t.Fatalf("%s: not in time: %v", what, err)
+		}
+	}
+}
+
+// TestEngineRestarted kills the engine under pods that run: they are Unknown, and run again when it is back, each started
+// once more and no more.
+func TestEngineRestarted(t *testing.T) {
+	d := engineOf(t)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
+	defer cancel()
+	const ref = "belay.example.com/app:1"
+	store, err := state.OpenMemory(state.Options{Now: time.Now})
+	if err != nil {
+		t.Fatal(err)
+	}
+	log := zerolog.New(zerolog.NewTestWriter(t))
+	k := kubelet.New(kubelet.Options{
+		Runtime: loaded(ctx, t, ref), Objects: kubelet.Stored(store), Dir: filepath.Join(d.dir, "pods"), Instance: "restarted", Now: time.Now, Log: log,
+	})
+	run, stop := context.WithCancel(ctx)
+	var running sync.WaitGroup
+	running.Go(func() {
+		if err := controller.Run(run, store, node.New(store, k, log, time.Now)); err != nil {
+			t.Error(err)
+		}
+	})
+	defer running.Wait()
+	defer stop()
+
+	const pods = 3
+	for i := range pods {
+		pod := &corev1.Pod{
+			ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: fmt.Sprint("pod-", i)},
+			Spec: corev1.PodSpec{RestartPolicy: corev1.RestartPolicyAlways, Containers: []corev1.Container{{
+				Name: "c", Image: ref, ImagePullPolicy: corev1.PullNever, Args: []string{"forever"},
+			}}},
+		}
+		if _, err := store.Commit(state.Create(pod)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	all := func(what string, is func(*corev1.Pod) bool) {
+		t.Helper()
+		until(ctx, t, "all pods are "+what, func() error {
+			for _, p := range state.List[*corev1.Pod](store, "default") {
+				if !is(p) {
+					return fmt.Errorf("%s is %+v", p.Name, p.Status)
+				}
+			}
+			return nil
+		})
+	}
+	runs := func(restarts int32) func(*corev1.Pod) bool {
+		return func(p *corev1.Pod) bool {
+			s := p.Status.ContainerStatuses
+			return p.Status.Phase == corev1.PodRunning && len(s) == 1 && s[0].Ready && s[0].RestartCount == restarts
+		}
+	}
+	all("running", runs(0))
+	d.stop(syscall.SIGKILL)
+	all("unknown", func(p *corev1.Pod) bool { return p.Status.Phase == corev1.PodUnknown })
+	d.start()
+	all("running again", runs(1))
+	list, err := engine(t).ContainerList(ctx, client.ContainerListOptions{All: true, Filters: make(client.Filters).Add("label", "belay.dev/container")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var attempts []string
+	for _, c := range list.Items {
+		attempts = append(attempts, c.Labels["belay.dev/attempt"])
+	}
+	slices.Sort(attempts)
+	if want := strings.Fields(strings.Repeat("0 ", pods) + strings.Repeat("1 ", pods)); !slices.Equal(attempts, want) {
+		t.Errorf("the engine has the attempts %q, want %q", attempts, want)
+	}
+	for i := range pods {
+		if _, err := store.Commit(state.Delete(state.Key{Kind: state.KindPod, Namespace: "default", Name: fmt.Sprint("pod-", i)}, state.DeleteOptions{})); err != nil {
+			t.Fatal(err)
+		}
+	}
+	until(ctx, t, "all pods are gone", func() error {
+		if n := len(state.List[*corev1.Pod](store, "default")); n > 0 {
+			return fmt.Errorf("%d are there", n)
+		}
+		return nil
+	})
+}
