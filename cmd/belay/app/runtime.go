@@ -46,7 +46,15 @@ func (a *App) resolve(ctx context.Context) (chosen, error) {
 	case c.Runtime == RuntimeDocker:
 		return chosen{}, &hinted{fmt.Errorf("runtime docker: %w", err), "start the engine, or choose --runtime simulated"}
 	}
-	return chosen{name: RuntimeSimulated, reason: "no engine for real pods: " + err.Error()}, nil
+	own, ownErr := a.openEmbedded(ctx)
+	switch {
+	case ownErr == nil:
+		own.reason = "no engine answers: " + err.Error()
+		return own, nil
+	case errors.Is(ownErr, errNoShim): // a program of the tests
+		return chosen{name: RuntimeSimulated, reason: "no engine for real pods: " + err.Error() + "; " + ownErr.Error()}, nil
+	}
+	return chosen{}, fmt.Errorf("%w; no engine answers either: %w", ownErr, err)
 }
 
 // RemovePods ends and removes what runs of this data directory, without grace. The service does not run.
@@ -67,6 +75,9 @@ func (a *App) RemovePods(ctx context.Context) error {
 // shimName is the binary that holds a pod, beside that of Belay.
 const shimName = "belay-shim"
 
+// errNoShim says that this process cannot hold pods, and that nothing else is there that could.
+var errNoShim = errors.New("no binary holds pods")
+
 // findShim is the binary to start pods with: belay-shim where it lies beside this one, else this one itself. whole says
 // that it is this one, each of whose pods costs more memory.
 func findShim(own func() (string, bool)) (file string, whole bool, err error) {
@@ -80,7 +91,7 @@ func findShim(own func() (string, bool)) (file string, whole bool, err error) {
 	}
 	file, ok := own()
 	if !ok {
-		return "", false, fmt.Errorf("%s does not lie beside %s", shimName, exe)
+		return "", false, fmt.Errorf("%s does not lie beside %s: %w", shimName, exe, errNoShim)
 	}
 	return file, true, nil
 }

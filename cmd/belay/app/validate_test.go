@@ -96,7 +96,7 @@ func TestValidateRefusesUncleanPaths(t *testing.T) {
 	}
 }
 
-// Where no engine answers, pods are simulated only when nobody asked for real ones.
+// Where no engine answers, and this binary cannot hold pods, they are simulated only when nobody asked for real ones.
 func TestResolve(t *testing.T) {
 	t.Setenv("DOCKER_HOST", "unix://"+filepath.Join(t.TempDir(), "no.sock"))
 	for name, c := range map[string]struct {
@@ -107,7 +107,7 @@ func TestResolve(t *testing.T) {
 		"auto, simulating": {Config{Runtime: RuntimeAuto, Simulate: []string{"delay=1s"}}, "simulated: simulate says how pods behave"},
 		"simulated":        {Config{Runtime: RuntimeSimulated}, "simulated: configured"},
 		"docker":           {Config{Runtime: RuntimeDocker}, "runtime docker: docker: failed to connect"},
-		"embedded":         {Config{Runtime: RuntimeEmbedded}, "runtime embedded: "}, // this binary is no shim
+		"embedded":         {Config{Runtime: RuntimeEmbedded}, "runtime embedded: belay-shim does not lie beside "}, // nor is this binary one
 	} {
 		used, err := (&App{config: c.config, dir: t.TempDir()}).resolve(t.Context())
 		got := string(used.name) + ": " + used.reason
