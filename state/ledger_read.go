@@ -220,6 +220,9 @@ func (s *Store) Inventory(source string) []Managed {
 
 func (l *ledger) inventoryOf(source string) []Managed {
 	var list []Managed
+	if source == "" {
+		list = make([]Managed, 0, l.inventory.Len())
+	}
 	for m := range from(l.inventory, &Managed{Source: source}) {
 		if source != "" && m.Source != source {
 			break

@@ -7,13 +7,11 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"sync"
 	"testing"
 	"time"
 
-	"github.com/rs/zerolog"
-
-	"github.com/belay-dev/belay/cmd/belay/app"
 	"github.com/belay-dev/belay/cmd/belay/control"
 )
 
@@ -70,37 +68,17 @@ func (l load) write(tb testing.TB) (dir string, push func()) {
 	return dir, func() { run(nil, "-C", dir, "update-ref", "refs/heads/main", "refs/heads/story") }
 }
 
-// busy syncs a load and asks for status all the while. It gives how often it was answered before the sync ended, the
-// slowest answer and the largest heap.
-func (l load) busy(tb testing.TB) (answers int, slowest time.Duration, heap uint64) {
+// busy syncs a load and asks for status all the while. It gives how long each answer took that came before the sync ended,
+// sorted, and the largest heap.
+func (l load) busy(tb testing.TB) (answers []time.Duration, heap uint64) {
 	tb.Helper()
 	if _, err := exec.LookPath("git"); err != nil {
 		tb.Skip("git is not installed")
 	}
 	dir, push := l.write(tb)
-	src, a := app.DefaultSource(), app.DefaultApp()
-	a.Name = "shop"
-	src.Name, src.URL, src.Interval, src.Import, src.Apps = "shop", dir, time.Hour, 0, []app.AppConfig{a}
-	c := app.DefaultConfig()
-	c.Sources, c.Simulate = []app.SourceConfig{src}, []string{"delay=1ms", "stop=1ms"}
-	data := filepath.Join(tb.TempDir(), "data")
-	service := app.New(c, data, zerolog.Nop())
-	ctx, cancel := context.WithCancel(tb.Context())
-	ended := make(chan error, 1)
-	go func() { ended <- service.Run(ctx) }()
-	defer func() {
-		cancel()
-		if err := <-ended; err != nil {
-			tb.Error(err)
-		}
-	}()
-	<-service.Ready()
-	found, err := app.ReadService(data)
-	if err != nil {
-		tb.Fatal(err)
-	}
-	client := control.NewClient(found.Socket)
-	defer client.Close()
+	client, stop := serveLoad(tb, dir, filepath.Join(tb.TempDir(), "data"))
+	defer stop()
+	ctx := tb.Context()
 	sync := func() {
 		res, err := client.Sync(ctx, control.SyncRequest{Wait: true}, func(control.Row) {})
 		if err != nil || !res.OK {
@@ -113,7 +91,7 @@ func (l load) busy(tb testing.TB) (answers int, slowest time.Duration, heap uint
 }
 
 // watch asks for status until work has ended.
-func watch(ctx context.Context, tb testing.TB, client *control.Client, work func()) (answers int, slowest time.Duration, heap uint64) {
+func watch(ctx context.Context, tb testing.TB, client *control.Client, work func()) (answers []time.Duration, heap uint64) {
 	tb.Helper()
 	var working sync.WaitGroup
 	done := make(chan struct{})
@@ -126,17 +104,18 @@ func watch(ctx context.Context, tb testing.TB, client *control.Client, work func
 		begin := time.Now()
 		if _, err := client.Status(ctx); err != nil {
 			tb.Error(err)
-			return
+			return answers, heap
 		}
-		slowest = max(slowest, time.Since(begin))
+		took := time.Since(begin)
 		var m runtime.MemStats
 		runtime.ReadMemStats(&m)
 		heap = max(heap, m.HeapInuse)
 		select {
 		case <-done:
-			return answers, slowest, heap
+			slices.Sort(answers)
+			return answers, heap
 		case <-time.After(10 * time.Millisecond):
-			answers++
+			answers = append(answers, took)
 		}
 	}
 }
@@ -147,11 +126,11 @@ func TestBusy(t *testing.T) {
 	for _, l := range []load{{deployments: 20, commits: 200}, {deployments: 200}} {
 		t.Run(l.String(), func(t *testing.T) {
 			t.Parallel()
-			answers, slowest, heap := l.busy(t)
-			t.Logf("%d answers, the slowest after %s, heap %d MB", answers, slowest, heap>>20)
-			if answers == 0 {
-				t.Error("no question was answered before the end")
+			answers, heap := l.busy(t)
+			if len(answers) == 0 {
+				t.Fatal("no question was answered before the end")
 			}
+			t.Logf("%d answers, the slowest after %s, heap %d MB", len(answers), answers[len(answers)-1], heap>>20)
 		})
 	}
 }
@@ -162,9 +141,15 @@ func BenchmarkOverload(b *testing.B) {
 	for _, l := range []load{{deployments: 100, commits: 100}, {deployments: 100, commits: 1000}, {deployments: 5000}} {
 		b.Run(l.String(), func(b *testing.B) {
 			for range b.N {
-				answers, slowest, heap := l.busy(b)
-				b.ReportMetric(float64(answers), "answers")
-				b.ReportMetric(float64(slowest.Milliseconds()), "slowest-ms")
+				answers, heap := l.busy(b)
+				if len(answers) == 0 {
+					b.Fatal("no question was answered before the end")
+				}
+				b.ReportMetric(float64(len(answers)), "answers")
+				for _, percent := range []int{50, 99, 100} {
+					took := answers[(len(answers)-1)*percent/100]
+					b.ReportMetric(float64(took.Milliseconds()), fmt.Sprintf("p%d-ms", percent))
+				}
 				b.ReportMetric(float64(heap>>20), "heap-MB")
 			}
 		})

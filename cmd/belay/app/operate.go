@@ -9,6 +9,8 @@ import (
 	"slices"
 	"time"
 
+	appsv1 "k8s.io/api/apps/v1"
+
 	"github.com/belay-dev/belay/cmd/belay/control"
 	"github.com/belay-dev/belay/reconciler"
 	"github.com/belay-dev/belay/reconciler/ledger"
@@ -206,9 +208,15 @@ func (o *operator) finish(out *control.SyncResult, ids []string) {
 		problems[p.Source] = append(problems[p.Source], problemOf(p))
 	}
 	now := o.store.Snapshot()
+	inventory, _ := inventoryOf(now)
 	for i := range out.Sources {
 		s := &out.Sources[i]
-		s.Problems = list(append(problems[s.Name], missingConfigs(now, s.Name)...))
+		for _, m := range inventory[s.Name] {
+			if d, ok := state.Get[*appsv1.Deployment](now, m.Key.Namespace, m.Key.Name); ok {
+				problems[s.Name] = append(problems[s.Name], missingConfigs(now, m, d)...)
+			}
+		}
+		s.Problems = list(problems[s.Name])
 		c, ok := o.newest(s.Name)
 		if !ok {
 			continue

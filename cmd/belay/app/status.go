@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"slices"
 
@@ -45,7 +46,10 @@ func (r *reader) Status(context.Context) (control.Status, error) {
 	sources, problems := r.loop.Status()
 	now := r.store.Snapshot()
 	running := r.engine.Deployments(now)
-	out := control.Status{Sources: []control.Source{}, Apps: []control.App{}, Deployments: []control.Deployment{}, Problems: []control.Problem{}}
+	inventory, managed := inventoryOf(now)
+	out := control.Status{
+		Sources: []control.Source{}, Apps: []control.App{}, Deployments: make([]control.Deployment, 0, managed), Problems: []control.Problem{},
+	}
 	var missing []control.Problem
 	for _, s := range sources {
 		src := control.Source{
@@ -62,20 +66,20 @@ func (r *reader) Status(context.Context) (control.Status, error) {
 			found = r.found.deployments(s.Name)
 			out.Deployments = append(out.Deployments, found...)
 		}
-		for _, m := range now.Inventory(s.Name) {
-			if m.Key.Kind == state.KindDeployment && !shown(found, m.Key) {
+		for _, m := range inventory[s.Name] {
+			if !shown(found, m.Key) {
 				out.Deployments = append(out.Deployments, r.deployment(now, m, s, running[m.Key]))
 			}
+			missing = append(missing, missingConfigs(now, m, running[m.Key].Deployment())...)
 		}
+		delete(inventory, s.Name)
 		for _, p := range s.Problems {
 			out.Problems = append(out.Problems, problemOf(p))
 		}
-		missing = append(missing, missingConfigs(now, s.Name)...)
 	}
-	for _, m := range now.Inventory("") {
-		left := !slices.ContainsFunc(sources, func(s reconciler.SourceStatus) bool { return s.Name == m.Source })
-		if left && m.Key.Kind == state.KindDeployment {
-			out.Deployments = append(out.Deployments, r.deployment(now, m, reconciler.SourceStatus{Name: m.Source}, running[m.Key]))
+	for _, name := range slices.Sorted(maps.Keys(inventory)) { // left over by sources that are not configured any more
+		for _, m := range inventory[name] {
+			out.Deployments = append(out.Deployments, r.deployment(now, m, reconciler.SourceStatus{Name: name}, running[m.Key]))
 		}
 	}
 	for _, p := range problems {
@@ -85,18 +89,29 @@ func (r *reader) Status(context.Context) (control.Status, error) {
 	return out, nil
 }
 
-// missingConfigs are the ConfigMaps and Secrets that the pods of a source's Deployments do not find.
-func missingConfigs(now *state.Snapshot, source string) []control.Problem {
+// inventoryOf lists the managed Deployments of each source, sorted by key, and counts them.
+func inventoryOf(now *state.Snapshot) (bySource map[string][]state.Managed, n int) {
+	all := slices.DeleteFunc(now.Inventory(""), func(m state.Managed) bool { return m.Key.Kind != state.KindDeployment })
+	bySource = map[string][]state.Managed{}
+	for i := 0; i < len(all); {
+		end := i + 1
+		for end < len(all) && all[end].Source == all[i].Source {
+			end++
+		}
+		bySource[all[i].Source] = all[i:end:end]
+		i = end
+	}
+	return bySource, len(all)
+}
+
+// missingConfigs are the ConfigMaps and Secrets that the pods of a Deployment, nil for none, do not find.
+func missingConfigs(now *state.Snapshot, m state.Managed, d *appsv1.Deployment) []control.Problem {
+	if d == nil {
+		return nil
+	}
 	var out []control.Problem
-	for _, m := range now.Inventory(source) {
-		if m.Key.Kind != state.KindDeployment {
-			continue
-		}
-		if d, ok := state.Get[*appsv1.Deployment](now, m.Key.Namespace, m.Key.Name); ok {
-			for _, p := range reconciler.MissingConfigs(now, m, d) {
-				out = append(out, problemOf(p))
-			}
-		}
+	for _, p := range reconciler.MissingConfigs(now, m, d) {
+		out = append(out, problemOf(p))
 	}
 	return out
 }

@@ -1,7 +1,9 @@
 package app
 
 import (
+	"errors"
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -60,6 +62,54 @@ func aYear(tb testing.TB, store *state.Store, deployments int) {
 	}
 	for i := range 10_000 {
 		commit(state.Create(&corev1.Event{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: fmt.Sprintf("event-%d", i)}}))
+	}
+}
+
+// readerOf answers questions about Deployments with a year of commits, 10,000 Events too. Its loop does not run.
+func readerOf(tb testing.TB, deployments int) *reader {
+	tb.Helper()
+	store, err := state.OpenMemory(state.Options{Now: time.Now})
+	if err != nil {
+		tb.Fatal(err)
+	}
+	aYear(tb, store, deployments)
+	source := DefaultSource()
+	source.Name, source.URL, source.Apps = "shop", tb.TempDir(), []AppConfig{{Name: "shop", Namespace: "default", Prune: true}}
+	c := DefaultConfig()
+	c.Sources = []SourceConfig{source}
+	p := New(c, tb.TempDir(), zerolog.Nop()).wire(store, podRuntime{})
+	tb.Cleanup(func() {
+		if err := errors.Join(p.close(), store.Close()); err != nil {
+			tb.Error(err)
+		}
+	})
+	return &reader{store: store, engine: p.engine, loop: p.loop, doing: p.doing, wrong: p.problems, found: &found{}}
+}
+
+// TestReadsWaitForNobody: status and history are answered although the loop, whose turn never comes here, would not.
+func TestReadsWaitForNobody(t *testing.T) {
+	t.Parallel()
+	r := readerOf(t, 3)
+	for i := range 2 {
+		left := state.Managed{Key: state.Key{Kind: state.KindDeployment, Namespace: "default", Name: fmt.Sprintf("left-%d", i)}, Source: "gone"}
+		if _, err := r.store.Commit(state.PutManaged(left)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s, err := r.Status(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, d := range s.Deployments {
+		got = append(got, fmt.Sprintf("%s %s", d.Name, d.Health))
+	}
+	want := []string{"web-0 Progressing", "web-1 Progressing", "web-2 Progressing", "left-0 Missing", "left-1 Missing"}
+	if !slices.Equal(got, want) || len(s.Sources) != 1 {
+		t.Errorf("%v, %+v", got, s.Sources)
+	}
+	if rows, err := r.History(t.Context(), control.HistoryQuery{Name: "web-1"}); err != nil || len(rows) != 100 {
+		t.Errorf("%d rows, %v", len(rows), err)
 	}
 }
 
