@@ -69,7 +69,7 @@ func TestFanOut(t *testing.T) {
 		}
 		for _, w := range all {
 			e := <-w.ResultChan()
-			if m, ok := e.Object.(*core.ConfigMap); !ok || e.Type != watch.Added || m.Name != name {
+			if m, ok := e.Object.(*encodable).object.(*core.ConfigMap); !ok || e.Type != watch.Added || m.Name != name {
 				t.Fatalf("%s %v, want %s", e.Type, e.Object, name)
 			}
 		}

@@ -3,8 +3,6 @@ package api
 import (
 	"sync"
 
-	"k8s.io/apimachinery/pkg/runtime"
-
 	"github.com/belay-dev/belay/state"
 )
 
@@ -22,16 +20,17 @@ type shared struct {
 
 type converted struct {
 	once   sync.Once
-	object runtime.Object
+	object *encodable
 	err    error
 }
 
 // of is an object as the registry has it. Nobody may modify it.
-func (s *shared) of(r resource, o state.Object) (runtime.Object, error) {
+func (s *shared) of(r resource, o state.Object) (*encodable, error) {
 	c := s.entry(o)
 	c.once.Do(func() {
-		c.object = r.fresh()
-		c.err = r.decode(o, c.object)
+		object := r.fresh()
+		c.err = r.decode(o, object)
+		c.object = &encodable{object: object}
 	})
 	return c.object, c.err
 }

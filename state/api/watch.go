@@ -219,7 +219,7 @@ func (w *watcher) selected(o state.Object) (runtime.Object, bool, error) {
 	if w.opts.Predicate.Empty() {
 		return into, true, nil
 	}
-	matched, err := w.opts.Predicate.Matches(into)
+	matched, err := w.opts.Predicate.Matches(into.object)
 	if err != nil {
 		return nil, false, fmt.Errorf("select %s: %w", state.KeyOf(o), err)
 	}
