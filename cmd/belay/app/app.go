@@ -15,6 +15,7 @@ import (
 	"github.com/belay-dev/belay/reconciler/event"
 	"github.com/belay-dev/belay/reconciler/garbage"
 	"github.com/belay-dev/belay/reconciler/node"
+	"github.com/belay-dev/belay/reconciler/quota"
 	"github.com/belay-dev/belay/reconciler/replicaset"
 	"github.com/belay-dev/belay/reconciler/rollout"
 	"github.com/belay-dev/belay/reconciler/service"
@@ -166,7 +167,7 @@ func (a *App) controllers(store *state.Store, pods node.PodRunner, p parts) []co
 		autoscale.New(store, recorder("horizontal-pod-autoscaler"), a.log, a.now),
 		rollout.New(store, recorder("deployment-controller"), a.log, a.now),
 		replicaset.New(store, recorder("replicaset-controller"), a.log, a.now),
-		garbage.New(store, a.log, a.now), garbage.NewNamespaces(store, a.log, a.now),
+		garbage.New(store, a.log, a.now), garbage.NewNamespaces(store, a.log, a.now), quota.New(store, a.log, a.now),
 		node.New(store, pods, a.log, a.now),
 	)
 }
