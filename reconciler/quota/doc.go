@@ -1,4 +1,5 @@
 // Package quota says in the status of ResourceQuotas how much of them is used.
 //
-// It owns that status. It refuses nothing: what a quota allows is checked where objects are made, in the transaction.
+// It owns that status. It never refuses anything: what a quota allows is checked where objects are made, in the
+// transaction.
 package quota
