@@ -40,7 +40,7 @@ func (e *env) pin() *cobra.Command {
 			if r.Until, err = e.when(until); err != nil {
 				return UsageError(cmd.CommandPath(), fmt.Errorf("--until: %w", err))
 			}
-			res, err := ask(e, func(c *control.Client) (control.Rollback, error) { return c.Pin(cmd.Context(), r) })
+			res, err := sends(e, cmd, (*control.Client).Pin)(r)
 			if err != nil {
 				return err
 			}
@@ -51,8 +51,8 @@ func (e *env) pin() *cobra.Command {
 	flags := cmd.Flags()
 	flags.Int64Var(&r.ToRevision, "to-revision", 0, "revision to stay at")
 	flags.StringVar(&until, "until", "", "when it ends by itself: a duration such as 12h, or an RFC 3339 time (default never)")
-	flags.StringVarP(&r.Why, "message", "m", "", "why; kept with the hold")
-	flags.BoolVar(&f.wait, "wait", false, "wait until the rollout has ended, or stands still")
+	whyFlag(cmd, &r.Why)
+	waitFlag(cmd, &f.wait)
 	outputFlag(cmd, &f.output)
 	e.completeRevisions(cmd)
 	return cmd
@@ -100,30 +100,20 @@ func (e *env) release() *cobra.Command {
 		},
 	}
 	namespaceFlag(cmd, &r.Namespace)
-	cmd.Flags().BoolVar(&r.DryRun, "dry-run", false, "only show what would roll out")
-	cmd.Flags().BoolVar(&yes, "yes", false, "do not ask")
+	askingFlags(cmd, &yes, &r.DryRun, "only show what would roll out")
 	outputFlag(cmd, &output)
 	return cmd
 }
 
 func (e *env) letGo(cmd *cobra.Command, r control.ReleaseRequest, yes bool, output string) error {
-	release := func(r control.ReleaseRequest) (control.Release, error) {
-		return ask(e, func(c *control.Client) (control.Release, error) { return c.Release(cmd.Context(), r) })
-	}
+	release := sends(e, cmd, (*control.Client).Release)
 	if !r.DryRun && !yes {
-		if err := e.mayAsk(); err != nil {
-			return err
-		}
 		preview := r
 		preview.DryRun = true
-		p, err := release(preview)
+		p, err := agreed(e, release, preview, printRelease, func(p control.Release) string {
+			return fmt.Sprintf("Release %s/%s?", p.Namespace, p.Name)
+		})
 		if err != nil {
-			return err
-		}
-		if err := printRelease(e.out, p); err != nil {
-			return err
-		}
-		if err := e.question(fmt.Sprintf("Release %s/%s?", p.Namespace, p.Name)); err != nil {
 			return err
 		}
 		r.Namespace = p.Namespace

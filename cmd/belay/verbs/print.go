@@ -20,6 +20,22 @@ func outputFlag(cmd *cobra.Command, output *string) {
 	cmd.Flags().StringVarP(output, "output", "o", "", "json, or nothing for people")
 }
 
+// whyFlag adds -m to a verb that holds.
+func whyFlag(cmd *cobra.Command, why *string) {
+	cmd.Flags().StringVarP(why, "message", "m", "", "why; kept with the hold")
+}
+
+// waitFlag adds --wait to a verb that begins a rollout.
+func waitFlag(cmd *cobra.Command, wait *bool) {
+	cmd.Flags().BoolVar(wait, "wait", false, "wait until the rollout has ended, or stands still")
+}
+
+// askingFlags adds --yes and --dry-run to a verb that asks first.
+func askingFlags(cmd *cobra.Command, yes, dryRun *bool, only string) {
+	cmd.Flags().BoolVar(dryRun, "dry-run", false, only)
+	cmd.Flags().BoolVar(yes, "yes", false, "do not ask")
+}
+
 // namespaceFlag adds -n to a verb that names a Deployment.
 func namespaceFlag(cmd *cobra.Command, namespace *string) {
 	cmd.Flags().StringVarP(namespace, "namespace", "n", "", "namespace of the Deployment (default the only one that has it)")

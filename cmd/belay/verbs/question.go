@@ -2,9 +2,15 @@ package verbs
 
 import (
 	"bufio"
+	"context"
 	"errors"
 	"fmt"
+	"io"
 	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/belay-dev/belay/cmd/belay/control"
 )
 
 // errDeclined is what a question ends with that was not answered with yes.
@@ -21,6 +27,29 @@ func (e *env) mayAsk() error {
 		return nil
 	}
 	return &unasked{errors.New("it asks first, and there is no terminal to ask on")}
+}
+
+// sends is a method of the service as a function of what is asked for.
+func sends[Q, R any](e *env, cmd *cobra.Command, method func(*control.Client, context.Context, Q) (R, error)) func(Q) (R, error) {
+	return func(q Q) (R, error) {
+		return ask(e, func(c *control.Client) (R, error) { return method(c, cmd.Context(), q) })
+	}
+}
+
+// agreed shows what would be done, and asks whether it shall; without a text nothing is asked. It gives what was shown.
+func agreed[Q, R any](e *env, do func(Q) (R, error), preview Q, show func(io.Writer, R) error, text func(R) string) (R, error) {
+	var none R
+	if err := e.mayAsk(); err != nil {
+		return none, err
+	}
+	p, err := do(preview)
+	if err != nil {
+		return none, err
+	}
+	if err := show(e.out, p); err != nil || text(p) == "" {
+		return p, err
+	}
+	return p, e.question(text(p))
 }
 
 // question asks on the terminal; anything but yes is an error.

@@ -67,10 +67,9 @@ func (e *env) rollback() *cobra.Command {
 	flags.StringSliceVar(&all.Only, "only", nil, "with --commit, the Deployments that go back, as namespace/name (default all)")
 	flags.BoolVar(&r.Secrets, "secrets", false, "a revert that is asked for may change Secrets")
 	flags.StringVar(&r.Mode, "mode", "auto", "what becomes of it in Git: auto, revert, restore or hold")
-	flags.StringVarP(&r.Why, "message", "m", "", "why; kept with the hold")
-	flags.BoolVar(&r.DryRun, "dry-run", false, "only show what would be done")
-	flags.BoolVar(&f.yes, "yes", false, "do not ask")
-	flags.BoolVar(&f.wait, "wait", false, "wait until the rollout has ended, or stands still")
+	whyFlag(cmd, &r.Why)
+	askingFlags(cmd, &f.yes, &r.DryRun, "only show what would be done")
+	waitFlag(cmd, &f.wait)
 	outputFlag(cmd, &f.output)
 	e.completeFlag(cmd, "mode", "auto", "revert", "restore", "hold")
 	e.completeRevisions(cmd)
@@ -93,24 +92,17 @@ func commitAlone(cmd *cobra.Command, args []string) error {
 
 // rollBack shows, asks, and goes back.
 func (e *env) rollBack(cmd *cobra.Command, r control.RollbackRequest, f rollbackFlags) error {
-	ctx := cmd.Context()
-	roll := func(r control.RollbackRequest) (control.Rollback, error) {
-		return ask(e, func(c *control.Client) (control.Rollback, error) { return c.Rollback(ctx, r) })
-	}
+	roll := sends(e, cmd, (*control.Client).Rollback)
 	if !r.DryRun && !f.yes {
-		if err := e.mayAsk(); err != nil {
-			return err
-		}
 		preview := r
 		preview.DryRun = true
-		p, err := roll(preview)
-		if err != nil {
-			return err
-		}
-		if err := printPreview(e.out, p); err != nil || p.Skipped {
-			return err
-		}
-		if err := e.question(fmt.Sprintf("Roll back %s/%s?", p.Namespace, p.Name)); err != nil {
+		p, err := agreed(e, roll, preview, printPreview, func(p control.Rollback) string {
+			if p.Skipped {
+				return ""
+			}
+			return fmt.Sprintf("Roll back %s/%s?", p.Namespace, p.Name)
+		})
+		if err != nil || p.Skipped {
 			return err
 		}
 		r.Namespace = p.Namespace

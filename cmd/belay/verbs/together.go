@@ -13,10 +13,7 @@ import (
 // takeBack shows, asks, and takes a commit back for every Deployment that it broke. Exit status 0: all are held; 1: some
 // are not.
 func (e *env) takeBack(cmd *cobra.Command, r control.CommitRollbackRequest, f rollbackFlags) error {
-	ctx := cmd.Context()
-	undo := func(r control.CommitRollbackRequest) (control.CommitRollback, error) {
-		return ask(e, func(c *control.Client) (control.CommitRollback, error) { return c.RollbackCommit(ctx, r) })
-	}
+	undo := sends(e, cmd, (*control.Client).RollbackCommit)
 	if !r.DryRun && !f.yes {
 		if err := e.askCommit(&r, undo); err != nil {
 			return err
@@ -48,19 +45,12 @@ func (e *env) takeBack(cmd *cobra.Command, r control.CommitRollbackRequest, f ro
 
 // askCommit shows what taking a commit back would do, and asks; the request is then what was shown.
 func (e *env) askCommit(r *control.CommitRollbackRequest, undo func(control.CommitRollbackRequest) (control.CommitRollback, error)) error {
-	if err := e.mayAsk(); err != nil {
-		return err
-	}
 	preview := *r
 	preview.DryRun = true
-	p, err := undo(preview)
+	p, err := agreed(e, undo, preview, printTakenBack, func(p control.CommitRollback) string {
+		return fmt.Sprintf("Take %s back?", short(p.Commit))
+	})
 	if err != nil {
-		return err
-	}
-	if err := printTakenBack(e.out, p); err != nil {
-		return err
-	}
-	if err := e.question(fmt.Sprintf("Take %s back?", short(p.Commit))); err != nil {
 		return err
 	}
 	r.Commit, r.Expect = p.Commit, map[string]int64{}
