@@ -103,6 +103,7 @@ func TestSupports(t *testing.T) {
 		"Deployment":            {e.Supports(d), "spec.template.spec.hostPID: is not supported"},
 		"plain Deployment":      {e.Supports(&appsv1.Deployment{}), ""},
 		"every pod is honoured": {embedded.New(nil, nil).Supports(d), ""},
+		"Service":               {e.Supports(&corev1.Service{Spec: corev1.ServiceSpec{ExternalIPs: []string{"192.0.2.1"}}}), "spec.externalIPs: is not supported"},
 		"ConfigMap":             {e.Supports(&corev1.ConfigMap{}), ""},
 		"Pod from Git":          {e.Supports(&corev1.Pod{Spec: pod}), "kind: objects of kind Pod are not run"},
 		"Pod":                   {of(&corev1.Pod{Spec: pod}), "spec.hostPID: is not supported"},

@@ -7,11 +7,12 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/belay-dev/belay/reconciler/engine"
+	"github.com/belay-dev/belay/reconciler/service"
 	"github.com/belay-dev/belay/state"
 )
 
-// Supports lists what of an object from Git cannot be honoured: kinds that are not run, and of a Deployment what the runner
-// of its pods says.
+// Supports lists what of an object from Git cannot be honoured: kinds that are not run, of a Deployment what the runner of its
+// pods says, and of a Service what its proxy does not do.
 func (e *Engine) Supports(o state.Object) []engine.Unsupported {
 	if k := state.KeyOf(o).Kind; !kinds[k] {
 		return []engine.Unsupported{{Field: "kind", Message: fmt.Sprintf("objects of kind %s are not run", k)}}
@@ -19,8 +20,11 @@ func (e *Engine) Supports(o state.Object) []engine.Unsupported {
 	return Unsupported(e.pods, o)
 }
 
-// Unsupported lists what the runner of pods cannot honour of the pods that an object makes, or is.
+// Unsupported lists what cannot be honoured of the pods that an object makes, or is, and of a Service.
 func Unsupported(pods Pods, o state.Object) []engine.Unsupported {
+	if s, ok := o.(*corev1.Service); ok {
+		return service.Supports(s)
+	}
 	if pods == nil {
 		return nil
 	}
