@@ -144,6 +144,7 @@ func (l *Loop) sourceError(f *follower, err error) {
 	switch {
 	case err == nil && f.err != nil:
 		l.o.Log.Info().Str("source", f.Name).Msg("recovered")
+		l.kick(f.Name)
 	case err != nil && (f.err == nil || f.err.Error() != err.Error()):
 		line := l.o.Log.Warn().Str("source", f.Name).Err(err)
 		if h, ok := errors.AsType[interface {

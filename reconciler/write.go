@@ -60,7 +60,8 @@ func (l *Loop) writes(ctx context.Context, f *follower) {
 		timer := time.NewTimer(next)
 		select {
 		case <-ctx.Done():
-		case <-f.writing:
+		case <-f.writing: // there is more to do, or the remote answers again: no need to wait for what failed before
+			clear(notBefore)
 		case <-timer.C:
 		}
 		timer.Stop()
