@@ -25,7 +25,8 @@ import (
 
 // TestDocker runs the scripts about pods that really run, on the Docker engine that the environment names. $APP is an
 // image whose entrypoint is the conformance suite's program, in a registry that ends with the test; $APP2 is the same
-// under another tag, $OTHER another image that does the same, $MISSING is not there.
+// under another tag, $OTHER another image that does the same, $MISSING is not there; $GUESTBOOK and $REDIS are those of
+// the guestbook in $EXAMPLES.
 func TestDocker(t *testing.T) {
 	engine, err := docker.Open(t.Context())
 	if err != nil {
@@ -50,20 +51,27 @@ func really(t *testing.T, runtime string, files []string, ended func(dataDir str
 	if len(installed) > 0 {
 		kubectl = installed[0]
 	}
-	repository := publish(t)
+	repository := publish(t, "/program", "reconciler/node/conformance/image")
+	examples, err := filepath.Abs(filepath.Join("..", "examples"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	variables := map[string]string{
+		"RUNTIME": runtime, "APP": repository + ":1", "APP2": repository + ":2", "MISSING": repository + ":3",
+		"OTHER": repository + ":other", "EXAMPLES": examples,
+	}
+	if runtime == "docker" {
+		variables["DOCKER_HOST"] = os.Getenv("DOCKER_HOST")
+		for _, name := range []string{"guestbook", "redis"} {
+			variables[strings.ToUpper(name)] = publish(t, "/"+name, "e2e/examples/guestbook/image") + ":1"
+		}
+	}
 	run(t, kubectl, func(p *testscript.Params) {
 		p.Dir, p.Files = "", files
 		before := p.Setup
 		p.Setup = func(e *testscript.Env) error {
 			if err := before(e); err != nil {
 				return err
-			}
-			variables := map[string]string{
-				"RUNTIME": runtime, "APP": repository + ":1", "APP2": repository + ":2", "MISSING": repository + ":3",
-				"OTHER": repository + ":other",
-			}
-			if runtime == "docker" {
-				variables["DOCKER_HOST"] = os.Getenv("DOCKER_HOST")
 			}
 			for key, value := range variables {
 				e.Setenv(key, value)
@@ -77,16 +85,16 @@ func really(t *testing.T, runtime string, files []string, ended func(dataDir str
 	})
 }
 
-// publish serves the program's image from this machine, under two tags and, as another image, under a third.
-func publish(t *testing.T) (repository string) {
+// publish serves the image of a program from this machine, under two tags and, as another image, under a third.
+func publish(t *testing.T, file, pkg string) (repository string) {
 	t.Helper()
-	file := filepath.Join(t.TempDir(), "program")
-	build := exec.Command("go", "build", "-trimpath", "-o", file, "github.com/belay-dev/belay/reconciler/node/conformance/image")
+	built := filepath.Join(t.TempDir(), "program")
+	build := exec.Command("go", "build", "-trimpath", "-o", built, "github.com/belay-dev/belay/"+pkg)
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
-	data, err := os.ReadFile(file)
+	data, err := os.ReadFile(built)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -94,7 +102,7 @@ func publish(t *testing.T) (repository string) {
 	t.Cleanup(server.Close)
 	repository = strings.TrimPrefix(server.URL, "http://") + "/belay/app"
 	for tag, link := range map[string]string{":1": "/bin/tar", ":2": "/bin/tar", ":other": "/usr/bin/tar"} {
-		img, err := image.Single{Architecture: runtime.GOARCH, Name: "/program", Program: data, Links: []string{link}}.Image()
+		img, err := image.Single{Architecture: runtime.GOARCH, Name: file, Program: data, Links: []string{link}}.Image()
 		if err != nil {
 			t.Fatal(err)
 		}
