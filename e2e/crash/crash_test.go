@@ -69,7 +69,9 @@ type run struct {
 	branch string
 	dir    string
 
-	refuse  int // point at which the disk refuses a few writes
+	refuse  int  // point at which the disk refuses a few writes
+	push    bool // rollbacks are pushed
+	asked   int  // points passed when a rollback was asked for
 	process *exec.Cmd
 	exited  chan struct{}
 	ready   chan struct{}
@@ -125,8 +127,10 @@ func play(t *testing.T, repo *repository, branch string, at int) *run {
 // start begins a process, to be killed at a point, and waits until it answers or is gone.
 func (r *run) start(at int) {
 	r.t.Helper()
+	// The lock that a killed push left on the branch is a person's to take away, as its hint says: Git does not either.
+	_ = os.Remove(filepath.Join(r.repo.dir, "refs", "heads", r.branch+".lock"))
 	cmd := exec.CommandContext(r.t.Context(), os.Args[0])
-	cmd.Env = append(os.Environ(), envDir+"="+r.dir, envRepo+"="+r.repo.dir, envBranch+"="+r.branch, fmt.Sprintf("%s=%d", envAt, at), fmt.Sprintf("%s=%d", envRefuse, r.refuse))
+	cmd.Env = append(os.Environ(), envDir+"="+r.dir, envRepo+"="+r.repo.dir, envBranch+"="+r.branch, fmt.Sprintf("%s=%d", envAt, at), fmt.Sprintf("%s=%d", envRefuse, r.refuse), fmt.Sprintf("%s=%t", envPush, r.push))
 	var log bytes.Buffer
 	cmd.Stderr = &log
 	out, err := cmd.StdoutPipe()

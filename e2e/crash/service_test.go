@@ -29,6 +29,7 @@ const (
 	envBranch = "BELAY_CRASH_BRANCH"
 	envAt     = "BELAY_CRASH_AT"     // the point at which the process kills itself; 0: it does not
 	envRefuse = "BELAY_CRASH_REFUSE" // the point at which the disk begins to refuse a few writes; 0: none
+	envPush   = "BELAY_CRASH_PUSH"   // whether rollbacks are pushed
 )
 
 func TestMain(m *testing.M) {
@@ -53,6 +54,9 @@ func serve(ctx context.Context, out io.Writer) error {
 	a.Name = "shop"
 	src.Name, src.URL, src.Branch, src.Interval = "shop", os.Getenv(envRepo), os.Getenv(envBranch), time.Hour
 	src.Apps = []app.AppConfig{a}
+	if os.Getenv(envPush) == "true" {
+		src.Push = &app.PushConfig{}
+	}
 	c := app.DefaultConfig()
 	c.Sources = []app.SourceConfig{src}
 	refuse, err := strconv.Atoi(os.Getenv(envRefuse))
