@@ -69,7 +69,8 @@ func (w *workset) note(r state.Row) {
 	} else if n, ok := w.waiting[key]; ok && n == r.Number {
 		delete(w.waiting, key)
 	}
-	if r.Outcome == ledger.Failed {
+	// A failure that somebody took back is still one of its commit: the rest of that commit does not begin for it.
+	if r.Outcome == ledger.Failed || r.Outcome == ledger.RolledBack && !r.MissedAt.IsZero() {
 		if w.failed[r.Commit] == nil {
 			w.failed[r.Commit] = map[string]struct{}{}
 		}
