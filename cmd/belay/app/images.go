@@ -48,25 +48,33 @@ func (o *origins) ran(pod *corev1.Pod) map[string]string {
 	}
 	set := owner(pod, state.KindReplicaSet)
 	rows := o.store.Rows(m.Key.Namespace, m.Key.Name)
-	last, before := -1, -1
-	for i, r := range rows {
-		if !r.StartedAt.IsZero() && (last < 0 || !r.StartedAt.Before(rows[last].StartedAt)) {
-			last = i
-		}
+	last, ok := lastStarted(rows, func(state.Row) bool { return true })
+	if !ok {
+		return nil
 	}
-	for i, r := range rows {
-		if i != last && r.ReplicaSet == set && len(r.Digests) > 0 && (before < 0 || !r.StartedAt.Before(rows[before].StartedAt)) {
-			before = i
-		}
-	}
-	if before < 0 {
+	before, ok := lastStarted(rows, func(r state.Row) bool {
+		return r.ID != last.ID && r.ReplicaSet == set && len(r.Digests) > 0
+	})
+	if !ok {
 		return nil
 	}
 	out := map[string]string{}
-	for i, name := range rows[before].Images {
-		if i < len(rows[before].Digests) && rows[before].Digests[i] != "" {
-			out[name] = rows[before].Digests[i]
+	for i, name := range before.Images {
+		if i < len(before.Digests) && before.Digests[i] != "" {
+			out[name] = before.Digests[i]
 		}
 	}
 	return out
+}
+
+// lastStarted is the row that began last of those to keep, the later one of two that began together.
+func lastStarted(rows []state.Row, keep func(state.Row) bool) (state.Row, bool) {
+	var last state.Row
+	found := false
+	for _, r := range rows {
+		if !r.StartedAt.IsZero() && keep(r) && (!found || !r.StartedAt.Before(last.StartedAt)) {
+			last, found = r, true
+		}
+	}
+	return last, found
 }

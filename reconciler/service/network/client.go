@@ -199,27 +199,31 @@ const again = time.Second
 
 // Run holds on to the process until ctx ends. One that ended is started again, and told everything again.
 func (c *Client) Run(ctx context.Context) error {
-	for {
-		err := c.attend(ctx)
-		if ctx.Err() != nil {
-			break
+	for ctx.Err() == nil {
+		if gone := c.attend(ctx); ctx.Err() == nil {
+			c.o.Log.Warn().Err(gone).Msg("the network process ended: it is started again")
+			c.revive(ctx)
 		}
-		c.o.Log.Warn().Err(err).Msg("the network process ended: it is started again")
-		if err = c.ensure(ctx); err == nil {
-			err = c.repeat(ctx)
-		}
-		if err == nil {
-			continue
-		}
-		c.o.Log.Warn().Err(err).Msg("the network process does not answer")
-		timer := time.NewTimer(again)
-		select {
-		case <-timer.C:
-		case <-ctx.Done():
-		}
-		timer.Stop()
 	}
 	return nil
+}
+
+// revive starts the process again, or waits a while where that cannot be done.
+func (c *Client) revive(ctx context.Context) {
+	err := c.ensure(ctx)
+	if err == nil {
+		err = c.repeat(ctx)
+	}
+	if err == nil {
+		return
+	}
+	c.o.Log.Warn().Err(err).Msg("the network process does not answer")
+	timer := time.NewTimer(again)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
+	}
 }
 
 // attend returns when the process has gone.
