@@ -13,6 +13,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -85,7 +86,11 @@ func (s *shop) commit(message, text string) string {
 
 func (s *shop) hook(name, script string) {
 	s.t.Helper()
-	if err := os.WriteFile(filepath.Join(s.bare, "hooks", name), []byte("#!/bin/sh\n"+script+"\n"), 0o755); err != nil { //nolint:gosec // a program
+	// A program that another test starts meanwhile would hold this one open for writing, and it could not be run.
+	syscall.ForkLock.RLock()
+	err := os.WriteFile(filepath.Join(s.bare, "hooks", name), []byte("#!/bin/sh\n"+script+"\n"), 0o755) //nolint:gosec // a program
+	syscall.ForkLock.RUnlock()
+	if err != nil {
 		s.t.Fatal(err)
 	}
 }

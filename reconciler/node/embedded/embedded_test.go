@@ -185,7 +185,10 @@ func TestUnprivileged(t *testing.T) {
 	}
 	const nobody = 65534
 	test, own := filepath.Join(binaries, "embedded.test"), filepath.Join(binaries, "tmp")
+	// A program that another test starts meanwhile would hold this one open for writing, and it could not be run.
+	syscall.ForkLock.RLock()
 	err = errors.Join(os.WriteFile(test, binary, 0o755), os.Chmod(binaries, 0o755), os.Mkdir(own, 0o755), os.Chown(own, nobody, nobody))
+	syscall.ForkLock.RUnlock()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -330,7 +330,11 @@ func TestUnprivileged(t *testing.T) {
 		t.Fatal(err)
 	}
 	binary := filepath.Join(dir, "shim.test")
-	if err := os.WriteFile(binary, text, 0o755); err != nil {
+	// A program that another test starts meanwhile would hold this one open for writing, and it could not be run.
+	syscall.ForkLock.RLock()
+	err = os.WriteFile(binary, text, 0o755)
+	syscall.ForkLock.RUnlock()
+	if err != nil {
 		t.Fatal(err)
 	}
 	if err := os.Chmod(dir, 0o755); err != nil {
