@@ -72,12 +72,18 @@ func newShop(t *testing.T) *shop {
 	return s
 }
 
-// commit pushes a new version of the manifest.
-func (s *shop) commit(message, text string) string {
+// write makes the manifest what it is to be in the next commit.
+func (s *shop) write(text string) {
 	s.t.Helper()
 	if err := os.WriteFile(filepath.Join(s.work, "web.yaml"), []byte(text), 0o600); err != nil {
 		s.t.Fatal(err)
 	}
+}
+
+// commit pushes a new version of the manifest.
+func (s *shop) commit(message, text string) string {
+	s.t.Helper()
+	s.write(text)
 	gitIn(s.t, s.work, "add", ".")
 	gitIn(s.t, s.work, "commit", "-q", "-m", message)
 	gitIn(s.t, s.work, "push", "-q", "origin", "main")
