@@ -154,6 +154,7 @@ func TestMergeIsReverted(t *testing.T) {
 func TestRemovedIsPutBack(t *testing.T) {
 	t.Parallel()
 	s := newShop(t).serve(t.TempDir(), nil)
+	s.synced(s.good)
 	rest := map[string]string{}
 	for _, name := range []string{"api", "db", "mq"} { // beside them, one that goes is not most of what runs
 		rest[name+".yaml"] = strings.ReplaceAll(planned, "web", name)
