@@ -75,19 +75,28 @@ func TestHoldsOfItsOwnInGit(t *testing.T) {
 	}
 }
 
-const secret = "apiVersion: v1\nkind: Secret\nmetadata: {name: key}\nstringData: {key: %}\n"
+// key is the manifest of a Secret with a value.
+func key(value string) string {
+	return "apiVersion: v1\nkind: Secret\nmetadata: {name: key}\nstringData: {key: " + value + "}\n"
+}
+
+// keyed has web:1 run, a Secret beside it, and then web:2 with another Secret, and returns the first of the three commits.
+func (s *syncing) keyed() string {
+	s.t.Helper()
+	first := s.good
+	s.synced(first)
+	s.good = s.commitFiles("Add a key", map[string]string{"key.yaml": key("one")})
+	s.synced(s.good)
+	s.bad = s.commitFiles("Take web:2", map[string]string{"key.yaml": key("two"), "web.yaml": strings.Replace(planned, "web:1", "web:2", 1)})
+	s.synced(s.bad)
+	return first
+}
 
 // A change that could not be made is planned again when the head moves, and lands when nothing is in its way any more.
 func TestRefusedIsPlannedAgain(t *testing.T) {
 	t.Parallel()
 	s := newShop(t).serve(t.TempDir(), nil)
-	s.synced(s.good)
-	one, two := strings.Replace(secret, "%", "one", 1), strings.Replace(secret, "%", "two", 1)
-	s.good = s.commitFiles("Add a key", map[string]string{"key.yaml": one})
-	s.synced(s.good)
-	s.bad = s.commitFiles("Take web:2", map[string]string{"key.yaml": two, "web.yaml": strings.Replace(planned, "web:1", "web:2", 1)})
-	s.synced(s.bad)
-	first := gitIn(t, s.work, "rev-list", "--max-parents=0", "main")
+	first := s.keyed()
 	r, err := s.loop.Rollback(t.Context(), rollback.Request{Namespace: "default", Name: "web", ToCommit: first, Mode: rollback.ModeRevert, By: "alice"})
 	if err != nil {
 		t.Fatal(err)
@@ -105,7 +114,7 @@ func TestRefusedIsPlannedAgain(t *testing.T) {
 	if got := gitIn(t, s.bare, "rev-parse", "main"); got != unrelated {
 		t.Errorf("main is at %s", got)
 	}
-	s.commitFiles("Back to key one", map[string]string{"key.yaml": one})
+	s.commitFiles("Back to key one", map[string]string{"key.yaml": key("one")})
 	s.over()
 	if got := gitIn(t, s.bare, "log", "-1", "--format=%s|%(trailers:key=Belay-Rollback,valueonly,separator=)", "main"); got != `Revert "Take web:2"|`+r.ID {
 		t.Errorf("main ends with %q", got)
@@ -116,13 +125,7 @@ func TestRefusedIsPlannedAgain(t *testing.T) {
 func TestSecretsAreTakenBackWhenAsked(t *testing.T) {
 	t.Parallel()
 	s := newShop(t).serve(t.TempDir(), nil)
-	s.synced(s.good)
-	one, two := strings.Replace(secret, "%", "one", 1), strings.Replace(secret, "%", "two", 1)
-	s.good = s.commitFiles("Add a key", map[string]string{"key.yaml": one})
-	s.synced(s.good)
-	s.bad = s.commitFiles("Take web:2", map[string]string{"key.yaml": two, "web.yaml": strings.Replace(planned, "web:1", "web:2", 1)})
-	s.synced(s.bad)
-	first := gitIn(t, s.work, "rev-list", "--max-parents=0", "main")
+	first := s.keyed()
 	ask := rollback.Request{Namespace: "default", Name: "web", ToCommit: first, Mode: rollback.ModeRevert, Secrets: true, By: "alice"}
 	p, err := s.loop.PreviewRollback(t.Context(), ask)
 	if err != nil || !slices.Equal(p.Git.Files, []string{"key.yaml", "web.yaml"}) || !slices.Equal(p.Git.Objects, []string{"Secret default/key"}) {
