@@ -7,13 +7,13 @@ import (
 	"github.com/belay-dev/belay/state"
 )
 
-// Commits lists the commits of a Deployment's rows that changed its pod template after it was last the wished one, newest
-// first: what a revert has to take back. bare is the digest of the wished template without its restartedAt. It is empty
-// when no commit is known that had it: what lies between is then not known either.
+// Commits lists the commits of a Deployment's rows that changed its pod template, or removed it, after it was last the
+// wished one, newest first: what a revert has to take back. bare is the digest of the wished template without its
+// restartedAt. It is empty when no commit is known that had it: what lies between is then not known either.
 func Commits(rows []state.Row, bare string) []string {
 	var steps []state.Row
 	for _, r := range rows {
-		if r.Operation == "" && r.Commit != "" && r.Template != "" {
+		if r.Operation == "" && r.Commit != "" {
 			steps = append(steps, r)
 		}
 	}
@@ -33,4 +33,5 @@ func Commits(rows []state.Row, bare string) []string {
 	return nil
 }
 
+// digestOf tells the templates of rows apart; that of a commit without the Deployment is empty.
 func digestOf(r state.Row) string { return cmp.Or(r.Bare, r.Template) }

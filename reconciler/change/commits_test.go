@@ -9,7 +9,7 @@ import (
 
 func TestCommits(t *testing.T) {
 	t.Parallel()
-	// Each row is commit:template, in the order of recording; "-" stands for an operation of a person, and "past" rows are
+	// Each row is commit:template, in the order of recording; a removal has no template, "-" stands for an operation of a person, and "past" rows are
 	// recorded last.
 	cases := []struct{ name, rows, to, want string }{
 		{"one", "a:1 b:2", "1", "b"},
@@ -21,6 +21,10 @@ func TestCommits(t *testing.T) {
 		{"operations are no commits", "a:1 b:2 -:1 c:3", "1", "c b"},
 		{"not known", "a:1 b:2", "9", ""},
 		{"imported", "c:3 a:1:2 b:2:1", "1", "c b"},
+		{"a removal", "a:1 b:", "1", "b"},
+		{"a removal after a change", "a:1 b:2 c:", "1", "c b"},
+		{"removed and brought back", "a:1 b: c:1 d:2", "1", "d"},
+		{"brought back as another", "a:1 b: c:2", "1", "c b"},
 		{"a commit that came again", "a:1 b:2 c:1 b:2", "1", "b"},
 	}
 	for _, c := range cases {

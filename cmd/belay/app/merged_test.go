@@ -1,6 +1,7 @@
 package app
 
 import (
+	"fmt"
 	"strconv"
 	"strings"
 	"testing"
@@ -150,27 +151,37 @@ func TestMergeIsReverted(t *testing.T) {
 	}
 }
 
-// A Deployment that a commit removed is put back whole, and its file with it.
+// A Deployment that a commit removed is put back whole, and its file with it: by the revert of that commit, or, where the
+// commit did more than that, by its manifest alone.
 func TestRemovedIsPutBack(t *testing.T) {
 	t.Parallel()
-	s := newShop(t).serve(t.TempDir(), nil)
-	s.synced(s.good)
-	rest := map[string]string{}
-	for _, name := range []string{"api", "db", "mq"} { // beside them, one that goes is not most of what runs
-		rest[name+".yaml"] = strings.ReplaceAll(planned, "web", name)
-	}
-	s.synced(s.commitFiles("Run the rest", rest))
-	s.synced(s.commitFiles("Do without web", map[string]string{"web.yaml": ""}))
-	s.until("the end of web", func() bool { return s.runs() == "" })
-	s.settled(s.rollback().ID, 4)
-	if got := gitIn(t, s.bare, "log", "-1", "--format=%s", "main"); !strings.HasPrefix(got, "Put web back as of ") {
-		t.Errorf("subject %q", got)
-	}
-	if got := gitIn(t, s.bare, "diff", "--name-only", "main~2", "main"); got != "" {
-		t.Errorf("changed beside it: %s", got)
-	}
-	if s.runs() != "web:1" {
-		t.Errorf("%q runs", s.runs())
+	notes := "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: notes}\ndata: {runs: %s}\n"
+	for _, c := range []struct{ name, notes, subject string }{
+		{"revert", "web", `Revert "Do without web"`},
+		{"its manifest", "nothing", "Put web back as of "},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			s := newShop(t).serve(t.TempDir(), nil)
+			s.synced(s.good)
+			rest := map[string]string{"notes.yaml": fmt.Sprintf(notes, "web")}
+			for _, name := range []string{"api", "db", "mq"} { // beside them, one that goes is not most of what runs
+				rest[name+".yaml"] = strings.ReplaceAll(planned, "web", name)
+			}
+			s.synced(s.commitFiles("Run the rest", rest))
+			s.synced(s.commitFiles("Do without web", map[string]string{"web.yaml": "", "notes.yaml": fmt.Sprintf(notes, c.notes)}))
+			s.until("the end of web", func() bool { return s.runs() == "" })
+			s.settled(s.rollback().ID, 4)
+			if got := gitIn(t, s.bare, "log", "-1", "--format=%s", "main"); !strings.HasPrefix(got, c.subject) {
+				t.Errorf("subject %q", got)
+			}
+			if got := gitIn(t, s.bare, "diff", "--name-only", "main~1", "main"); got != "web.yaml" {
+				t.Errorf("changed %s", got)
+			}
+			if s.runs() != "web:1" {
+				t.Errorf("%q runs", s.runs())
+			}
+		})
 	}
 }
 
