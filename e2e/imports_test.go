@@ -56,6 +56,7 @@ var homes = []home{
 	{"go.etcd.io/bbolt", []string{"state"}},
 	{"github.com/moby/moby", []string{"reconciler/node/docker"}},
 	{"github.com/google/go-containerregistry", []string{"reconciler/node/image"}},
+	{"gvisor.dev/gvisor", []string{"reconciler/service/podnet"}},
 	{"github.com/prometheus/client_golang", []string{"cmd/belay/app", "state/api"}},
 	{"github.com/spf13/cobra", []string{"cmd/belay", "cmd/belay/verbs"}},
 	{"github.com/mattn/go-isatty", []string{"cmd/belay", "cmd/belay/verbs"}},

@@ -26,9 +26,14 @@ func (p *Proxy) carry(ctx context.Context, d *door, client net.Conn) {
 	var once sync.Once
 	answered := func() { once.Do(func() { p.answered(backend) }) }
 	defer answered()
+	Join(ctx, client, upstream, answered)
+}
+
+// Join carries what two connections say to each other until both directions have ended, and closes them. It breaks both when
+// ctx ends, or one of them breaks. answered is called when upstream has begun to answer, or will not; nil: nobody asks.
+func Join(ctx context.Context, client, upstream net.Conn, answered func()) {
 	stop := context.AfterFunc(ctx, func() { reset(client); reset(upstream) })
 	defer stop()
-
 	var wg sync.WaitGroup
 	wg.Go(func() { flow(upstream, client) })
 	flow(client, &first{Conn: upstream, read: answered})
@@ -112,8 +117,11 @@ func reset(c net.Conn) {
 	if f, ok := c.(*first); ok {
 		c = f.Conn
 	}
-	if tcp, ok := c.(*net.TCPConn); ok {
-		_ = tcp.SetLinger(0) // closed below whatever comes of it
+	switch c := c.(type) {
+	case *net.TCPConn:
+		_ = c.SetLinger(0) // closed below whatever comes of it
+	case interface{ Reset() }:
+		c.Reset()
 	}
 	_ = c.Close()
 }
