@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"time"
 
@@ -101,6 +102,31 @@ func (e *Error) Unwrap() error {
 	return e.Errno
 }
 
+// VersionError says that a shim does not know a request, because the program that started the pod was of another version. The
+// pod goes on; another pod in its place has a shim that does.
+type VersionError struct {
+	Asked string // the request
+	Shim  int    // version of the protocol that the shim speaks
+}
+
+func (e *VersionError) Error() string {
+	return fmt.Sprintf("the pod was started by another version of belay, which cannot %s (protocol %d, not %d)", e.Asked, e.Shim, Version)
+}
+
+// Hint says what a person can do.
+func (e *VersionError) Hint() string {
+	return "delete the pod, or `kubectl rollout restart` its Deployment: the next one can"
+}
+
+// refusal is an answer that is an error, as one.
+func (a response) refusal(asked op) error {
+	shim := max(a.Version, unversioned)
+	if shim != Version && (a.Unknown || strings.HasPrefix(a.Error, unknownRequest)) {
+		return &VersionError{Asked: string(asked), Shim: shim}
+	}
+	return &Error{a.Error, syscall.Errno(a.Errno)} //nolint:gosec // a small number of the kernel's
+}
+
 // Client speaks to the shim of the pod in a directory. Each call has a connection of its own.
 type Client struct{ Dir string }
 
@@ -130,7 +156,7 @@ func (c Client) ask(ctx context.Context, q request, files ...*os.File) (response
 		return response{}, nil, err
 	case a.Error != "":
 		closeAll(received)
-		return response{}, nil, &Error{a.Error, syscall.Errno(a.Errno)} //nolint:gosec // a small number of the kernel's
+		return response{}, nil, a.refusal(q.Op)
 	}
 	return a, received, nil
 }
@@ -169,6 +195,12 @@ func (c Client) States(ctx context.Context) ([]Status, error) {
 	return a.States, err
 }
 
+// Version is that of the protocol as the shim speaks it.
+func (c Client) Version(ctx context.Context) (int, error) {
+	a, err := c.do(ctx, request{Op: opState})
+	return max(a.Version, unversioned), err
+}
+
 // Watch calls changed with how the containers are, now and after every change, until ctx ends or the pod does.
 func (c Client) Watch(ctx context.Context, changed func([]Status)) error {
 	conn, err := connect(c.Dir)
@@ -190,6 +222,8 @@ func (c Client) Watch(ctx context.Context, changed func([]Status)) error {
 			return ctx.Err()
 		case err != nil:
 			return fmt.Errorf("%w: %w", ErrDead, err)
+		case a.Error != "":
+			return a.refusal(opWatch)
 		}
 		changed(a.States)
 	}

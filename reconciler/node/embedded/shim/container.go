@@ -17,11 +17,12 @@ import (
 
 // container is one container of the pod.
 type container struct {
-	spec    Container
-	process *os.Process
-	output  *output
-	input   *os.File // nil: it has none; a terminal's own side with TTY
-	done    chan struct{}
+	spec     Container
+	launched chan struct{} // closed when it was started, or refused: what follows is settled then
+	process  *os.Process
+	output   *output
+	input    *os.File // nil: it has none; a terminal's own side with TTY
+	done     chan struct{}
 
 	status Status // guarded by server.mu
 }
@@ -40,11 +41,14 @@ func (s *server) start(spec *Container) (*Status, error) {
 	if spec == nil || spec.Name == "" || len(spec.Args) == 0 {
 		return nil, errors.New("start: a name and arguments are needed")
 	}
-	c := &container{spec: *spec, done: make(chan struct{}), status: Status{Name: spec.Name, Attempt: spec.Attempt, Phase: Running}}
+	c := &container{
+		spec: *spec, launched: make(chan struct{}), done: make(chan struct{}),
+		status: Status{Name: spec.Name, Attempt: spec.Attempt, Phase: Running},
+	}
 	s.mu.Lock()
 	if old := s.containers[spec.Name]; old != nil && old.status.Phase == Running {
 		s.mu.Unlock()
-		if old.spec.Attempt == spec.Attempt && old.process != nil { // asked again after an answer that was lost
+		if old.spec.Attempt == spec.Attempt { // asked again after an answer that was lost
 			_, status, err := s.find(spec.Name)
 			return &status, err
 		}
@@ -61,6 +65,7 @@ func (s *server) start(spec *Container) (*Status, error) {
 		s.change(c, func(st *Status) { st.PID, st.Started = c.process.Pid, time.Now() })
 		go s.wait(c) // ends with the container, or with the process
 	}
+	close(c.launched)
 	_, status, findErr := s.find(spec.Name)
 	return &status, findErr
 }

@@ -7,9 +7,13 @@ import (
 	"time"
 )
 
-// Version is that of the protocol. It goes with every request; a shim goes on with the binary that it was started from,
-// so a service speaks to shims older than itself.
-const Version = 1
+// Version is that of the protocol: it goes with every request and every answer. A shim goes on with the binary that it was
+// started from, so a service speaks to shims of older versions, and after a downgrade of newer ones. What was once in the
+// protocol stays as it is; what a shim does not know it answers with an error, which the client tells as a *VersionError.
+const Version = 2
+
+// unversioned is the version of a shim that does not tell it.
+const unversioned = 1
 
 // Names of the files in a pod's directory.
 const (
@@ -120,6 +124,8 @@ type request struct {
 
 // response is one line of JSON.
 type response struct {
+	Version  int      `json:"version,omitempty"` // of the shim; 0: unversioned
+	Unknown  bool     `json:"unknown,omitempty"` // the shim does not know what was asked for; Error says so too
 	Error    string   `json:"error,omitempty"`
 	Errno    int      `json:"errno,omitempty"` // the system's number of the error, where it has one
 	Status   *Status  `json:"status,omitempty"`

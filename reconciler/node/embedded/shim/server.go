@@ -10,10 +10,12 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"sync"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -50,12 +52,17 @@ func run(args []string) int {
 	}
 	for {
 		c, err := l.AcceptUnix()
-		if err != nil {
-			return fail(err)
+		if err != nil { // as when there are no descriptors left: the pod goes on, and they come back
+			fmt.Fprintln(os.Stderr, err)
+			<-time.After(acceptPause)
+			continue
 		}
 		go s.serve(c) // ends with its connection, or with the process
 	}
 }
+
+// acceptPause is how long a shim that can take no connection waits.
+const acceptPause = 100 * time.Millisecond
 
 // prepare makes the namespaces into a pod's, and listens.
 func (s *server) prepare() (*net.UnixListener, error) {
@@ -110,7 +117,8 @@ func (s *server) serve(c *net.UnixConn) {
 		return // the peer went, or speaks something else
 	}
 	defer closeAll(files)
-	answer := response{}
+	answer := response{Version: Version}
+	defer survive(c, q.Op)
 	switch q.Op {
 	case opWatch:
 		s.watch(c)
@@ -139,7 +147,7 @@ func (s *server) serve(c *net.UnixConn) {
 	case opShutdown:
 		os.Exit(0) // the kernel ends what is left in the pod
 	default:
-		err = fmt.Errorf("unknown request %q", q.Op)
+		answer.Unknown, err = true, fmt.Errorf("%s%q", unknownRequest, q.Op)
 	}
 	if err != nil {
 		answer.Error = err.Error()
@@ -150,6 +158,18 @@ func (s *server) serve(c *net.UnixConn) {
 	}
 	_ = send(c, answer) // the peer went
 }
+
+// survive keeps a pod from ending of a request, by a service of whatever version.
+func survive(c *net.UnixConn, asked op) {
+	if p := recover(); p != nil {
+		fmt.Fprintf(os.Stderr, "%s: %v\n%s", asked, p, debug.Stack())
+		_ = send(c, response{Version: Version, Error: fmt.Sprintf("the pod's process has a defect: %v", p)}) // the peer went
+	}
+}
+
+// unknownRequest begins the answer to a request that came into the protocol after this shim; older ones have it without
+// response.Unknown.
+const unknownRequest = "unknown request "
 
 // states is how the containers are, by name, and what is closed when that has changed.
 func (s *server) states() ([]Status, <-chan struct{}) {
@@ -176,7 +196,7 @@ func (s *server) watch(c *net.UnixConn) {
 	}()
 	for {
 		states, changed := s.states()
-		if send(c, response{States: states}) != nil {
+		if send(c, response{Version: Version, States: states}) != nil {
 			return
 		}
 		select {
@@ -218,14 +238,18 @@ func writeFile(name string, v any) error {
 
 var errNoContainer = errors.New("no such container")
 
-// find is the container of a name, with its status as it is now.
+// find is the container of a name, with its status as it is now. One that is being started is waited for: what asks may be
+// another process than the one that had it started.
 func (s *server) find(name string) (*container, Status, error) {
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	c := s.containers[name]
+	s.mu.Unlock()
 	if c == nil {
 		return nil, Status{}, fmt.Errorf("%w: %q", errNoContainer, name)
 	}
+	<-c.launched
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	return c, c.status, nil
 }
 
