@@ -57,6 +57,12 @@ golden: ## rewrite the golden files; explain every difference in the commit
 bench: ## the benchmarks; BENCH=regexp chooses
 	$(GO) test -run '^$$' -bench '$(BENCH)' -benchmem $(PKG)
 
+.PHONY: podman
+podman: ## the tests of the Docker driver on podman, as root; takes minutes
+	@dir=$$(mktemp -d); trap 'rm -rf "$$dir"' EXIT; \
+	$(GO) test -c -o "$$dir/docker.test" ./reconciler/node/docker && \
+	cd reconciler/node/docker && REQUIRE_DOCKER=1 ../../../.ci/podman "$$dir/docker.test" -test.v -test.timeout=20m
+
 .PHONY: merges
 merges: ## compare 10,000 merges of each kind, and 3,000 reverts, with git's; SEED=n for others
 	MERGE_CASES=10000 SEED=$(SEED) $(GO) test -count=1 -timeout 30m ./source/merge

@@ -15,12 +15,19 @@ var _ node.Collector = (*Runtime)(nil)
 
 // Discard implements node.Collector. A tag that stands for another image by now stays; the image goes by its digest then.
 func (r *Runtime) Discard(ctx context.Context, i node.PulledImage) (bool, error) {
-	for _, name := range []string{i.Ref, i.Digest} {
+	names := []string{i.Ref, i.Digest}
+	if r.podman { // it takes all tags of an image away with its digest, or knows no name in one whose tag has moved
+		names = []string{i.Ref, i.ID}
+	}
+	for _, name := range names {
 		if name == "" {
 			continue
 		}
 		found, err := r.c.ImageInspect(ctx, name)
 		if cerrdefs.IsNotFound(err) || err == nil && found.ID != i.ID {
+			continue
+		}
+		if err == nil && name == i.ID && len(found.RepoTags) > 0 {
 			continue
 		}
 		if err == nil {

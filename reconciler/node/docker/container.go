@@ -34,6 +34,11 @@ func (r *Runtime) Start(ctx context.Context, c node.Container) (string, error) {
 			options.HostConfig.NetworkMode = container.NetworkMode("container:" + s.ID)
 			options.HostConfig.IpcMode = container.IpcMode("container:" + s.ID)
 			options.Config.Labels[labelSandbox] = s.ID
+			if r.podman { // a container that joins a network does not get the host name of that
+				if record, ok := sandboxOf(s.Labels[labelRecord]); ok && !record.HostNetwork {
+					options.Config.Hostname = record.Hostname
+				}
+			}
 			options.Name = name(c.Name, s.Labels["io.kubernetes.pod.name"], s.Labels["io.kubernetes.pod.namespace"], string(c.Pod),
 				strconv.Itoa(int(c.Attempt)))
 		case s.Labels[labelContainer] != c.Name || s.Labels[labelAttempt] != options.Config.Labels[labelAttempt]:
@@ -112,10 +117,7 @@ func (r *Runtime) Stop(ctx context.Context, id string, grace time.Duration) erro
 	seconds := int(math.Ceil(grace.Seconds()))
 	var err error
 	if seconds <= 0 {
-		_, err = r.c.ContainerKill(ctx, id, client.ContainerKillOptions{Signal: "KILL"})
-		if cerrdefs.IsConflict(err) { // it does not run
-			err = nil
-		}
+		err = r.kill(ctx, id)
 	} else {
 		_, err = r.c.ContainerStop(ctx, id, client.ContainerStopOptions{Timeout: &seconds})
 	}
@@ -123,6 +125,19 @@ func (r *Runtime) Stop(ctx context.Context, id string, grace time.Duration) erro
 		return err
 	}
 	return r.wait(ctx, id)
+}
+
+// kill kills a container, unless it does not run. Engines differ in what they call that.
+func (r *Runtime) kill(ctx context.Context, id string) error {
+	_, err := r.c.ContainerKill(ctx, id, client.ContainerKillOptions{Signal: "KILL"})
+	if absent(err) == nil {
+		return nil
+	}
+	found, asked := r.c.ContainerInspect(ctx, id, client.ContainerInspectOptions{})
+	if cerrdefs.IsNotFound(asked) || asked == nil && !found.Container.State.Running {
+		return nil
+	}
+	return err
 }
 
 // wait waits until a container has ended.

@@ -1,4 +1,4 @@
-// Package docker is a driver of reconciler/node over the Docker Engine API: a pause container per pod that holds the
+// Package docker is a driver of reconciler/node over the Docker Engine API, which podman speaks too: a pause container per pod that holds the
 // network, IPC and host name, and the pod's containers beside it. Everything that has to be known of a pod later is on
 // labels, so that any process, also one with another data directory, finds it.
 //

@@ -9,6 +9,7 @@ import (
 	"sync"
 
 	cerrdefs "github.com/containerd/errdefs"
+	"github.com/moby/moby/api/types/system"
 	"github.com/moby/moby/client"
 
 	"github.com/belay-dev/belay/reconciler/node"
@@ -34,6 +35,7 @@ type Runtime struct {
 	c       *client.Client
 	arch    string
 	version string
+	podman  bool // the engine is podman, which answers as Docker does but for what is named where it is asked
 
 	prepare sync.Mutex // over making what all pods need
 	network bool       // it was seen
@@ -87,12 +89,26 @@ func (r *Runtime) check(ctx context.Context) error {
 	case !ok:
 		return fmt.Errorf("no pause image is known for %s", info.Architecture)
 	}
+	version, err := r.c.ServerVersion(ctx, client.ServerVersionOptions{})
+	if err != nil {
+		return err
+	}
+	r.podman = slices.ContainsFunc(version.Components, func(c system.ComponentVersion) bool { return c.Name == "Podman Engine" })
 	r.arch, r.version = arch, info.ServerVersion
 	return nil
 }
 
+// Podman says whether the engine is podman.
+func (r *Runtime) Podman() bool { return r.podman }
+
 // String names the engine, for people.
-func (r *Runtime) String() string { return fmt.Sprintf("docker %s at %s", r.version, r.c.DaemonHost()) }
+func (r *Runtime) String() string {
+	kind := "docker"
+	if r.podman {
+		kind = "podman"
+	}
+	return fmt.Sprintf("%s %s at %s", kind, r.version, r.c.DaemonHost())
+}
 
 // Close ends idle connections. What runs goes on.
 func (r *Runtime) Close() error { return r.c.Close() }

@@ -93,7 +93,9 @@ func (r *Runtime) add(ctx context.Context, p *node.PodState, s container.Summary
 		if cerrdefs.IsNotFound(err) {
 			return nil
 		}
-		p.Sandbox = state
+		if err == nil && (state.Running || p.Sandbox.ID == "" || !p.Sandbox.Running && state.Created.After(p.Sandbox.Created)) {
+			p.Sandbox = state // a former one may be there still
+		}
 		return err
 	}
 	c, err := r.container(ctx, s)

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 	"sync"
 
@@ -29,17 +30,23 @@ func (r *Runtime) RunPod(ctx context.Context, pod node.Sandbox) (node.SandboxSta
 			return r.sandbox(ctx, s)
 		}
 	}
-	if err := r.clear(ctx, all); err != nil {
+	former, err := r.clear(ctx, all)
+	if err != nil {
 		return node.SandboxState{}, fmt.Errorf("clear a sandbox that ended: %w", err)
 	}
 	options, err := r.pauseOptions(ctx, pod)
 	if err != nil {
 		return node.SandboxState{}, err
 	}
+	if former != "" {
+		options.Name += "_after_" + former[:min(len(former), 12)]
+	}
 	made, err := r.c.ContainerCreate(ctx, options)
 	if cerrdefs.IsNotFound(err) { // the image or the network was removed by somebody
 		r.forget()
+		called := options.Name
 		if options, err = r.pauseOptions(ctx, pod); err == nil {
+			options.Name = called
 			made, err = r.c.ContainerCreate(ctx, options)
 		}
 	}
@@ -54,21 +61,29 @@ func (r *Runtime) RunPod(ctx context.Context, pod node.Sandbox) (node.SandboxSta
 	return r.sandbox(ctx, container.Summary{ID: made.ID, State: container.StateRunning})
 }
 
-// clear ends what is left of a pod whose sandbox ended, and removes the sandbox; the runs stay to be told of.
-func (r *Runtime) clear(ctx context.Context, all []container.Summary) error {
+// clear ends what is left of a pod whose sandbox ended, and removes the sandbox; the runs stay to be told of. Podman keeps a
+// sandbox as long as the runs that were in it: the ID of one that stays is returned.
+func (r *Runtime) clear(ctx context.Context, all []container.Summary) (former string, err error) {
 	for _, s := range all {
-		var err error
-		switch {
-		case s.Labels[labelRecord] != "":
-			_, err = r.c.ContainerRemove(ctx, s.ID, client.ContainerRemoveOptions{Force: true, RemoveVolumes: true})
-		case s.State == container.StateRunning:
-			_, err = r.c.ContainerKill(ctx, s.ID, client.ContainerKillOptions{Signal: "KILL"})
-		}
-		if absent(err) != nil {
-			return err
+		if s.Labels[labelRecord] == "" && s.State == container.StateRunning {
+			if err := r.kill(ctx, s.ID); err != nil {
+				return "", err
+			}
 		}
 	}
-	return nil
+	for _, s := range all {
+		if s.Labels[labelRecord] == "" {
+			continue
+		}
+		_, err := r.c.ContainerRemove(ctx, s.ID, client.ContainerRemoveOptions{Force: true, RemoveVolumes: true})
+		switch {
+		case r.podman && err != nil && strings.Contains(err.Error(), "dependent containers"):
+			former = s.ID
+		case absent(err) != nil:
+			return "", err
+		}
+	}
+	return former, nil
 }
 
 // forget has what all pods need looked for again.
@@ -159,22 +174,34 @@ func (r *Runtime) summaries(ctx context.Context, uid types.UID) ([]container.Sum
 	return list.Items, err
 }
 
-// Watch implements node.Sandboxes.
+// hints are the events of containers that something can be told from.
+var hints = []string{
+	string(events.ActionCreate), string(events.ActionStart), string(events.ActionDie), string(events.ActionOOM), string(events.ActionDestroy),
+}
+
+// Watch implements node.Sandboxes. Podman is asked for all events of containers: it finds no label without its value, and
+// calls the end and the removal of a container otherwise when it looks for them than when it tells of them.
 func (r *Runtime) Watch(ctx context.Context, changed func(types.UID)) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	stream := r.c.Events(ctx, client.EventsListOptions{Filters: make(client.Filters).
-		Add("type", string(events.ContainerEventType)).Add("label", labelPod).
-		Add("event", "create", "start", "die", "oom", "destroy")})
+	wanted := make(client.Filters).Add("type", string(events.ContainerEventType))
+	if !r.podman {
+		wanted.Add("label", labelPod).Add("event", hints...)
+	}
+	stream := r.c.Events(ctx, client.EventsListOptions{Filters: wanted})
 	for {
 		select {
 		case m := <-stream.Messages:
+			uid := m.Actor.Attributes[labelPod]
+			if uid == "" || !slices.Contains(hints, string(m.Action)) && m.Action != events.ActionRemove {
+				continue
+			}
 			if m.Action == events.ActionDie {
 				r.mu.Lock()
 				r.died[m.Actor.ID] = true
 				r.mu.Unlock()
 			}
-			changed(types.UID(m.Actor.Attributes[labelPod]))
+			changed(types.UID(uid))
 		case err := <-stream.Err:
 			if ctx.Err() != nil {
 				return ctx.Err()

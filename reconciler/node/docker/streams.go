@@ -206,7 +206,7 @@ func pump(
 	if o.TerminalSizeQueue != nil && o.Tty {
 		go func() { // ends with the client's queue, which ends with the request
 			for size := o.TerminalSizeQueue.Next(); size != nil && ctx.Err() == nil; size = o.TerminalSizeQueue.Next() {
-				if resize(ctx, *size) != nil {
+				if !insist(ctx, func() error { return resize(ctx, *size) }) {
 					return // a size that is not right is better than no stream
 				}
 			}
@@ -230,6 +230,24 @@ func pump(
 		return ctx.Err()
 	}
 	return err
+}
+
+// insist tries for a while what an engine may refuse because it has only begun to start what it is asked of; podman does.
+func insist(ctx context.Context, try func() error) bool {
+	const tries, between = 50, 100 * time.Millisecond
+	tick := time.NewTicker(between)
+	defer tick.Stop()
+	for range tries {
+		if try() == nil {
+			return true
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return false
+		}
+	}
+	return false
 }
 
 func orDiscard(w io.Writer) io.Writer {
