@@ -65,6 +65,8 @@ func (r *Runtime) Start(ctx context.Context, c node.Container) (string, error) {
 	if err != nil {
 		return "", err
 	}
+	r.making.RLock()
+	defer r.making.RUnlock()
 	id := runID(c.Pod, at.id, name)
 	if slices.ContainsFunc(states, func(s shim.Status) bool { return s.Name == name && s.Phase != shim.Refused }) {
 		return id, nil // it was started before, and nobody saw it
@@ -137,6 +139,9 @@ func (r *Runtime) spec(at place, name string, c node.Container) (shim.Container,
 		s.Mounts = append(s.Mounts, shim.Mount{Source: m.Source, Target: m.Target, ReadOnly: m.ReadOnly})
 	}
 	known := run{Name: c.Name, Attempt: c.Attempt, Ref: c.Ref, Image: c.Image, Digest: img.Digest, Signal: stopSignal(img), TTY: c.TTY}
+	if named, ok, err := r.images.Find(c.Ref); err == nil && ok && named.ID == c.Image {
+		known.Digest = named.Digest // as the repository has it that the pod names
+	}
 	return s, known, nil
 }
 

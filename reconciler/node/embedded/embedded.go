@@ -44,6 +44,7 @@ type Runtime struct {
 	machine Machine
 
 	reaping sync.WaitGroup // of the shims that this process started
+	making  sync.RWMutex   // read-locked while a container is made from an image, locked while one is taken away
 
 	mu    sync.Mutex // guards what follows
 	locks map[types.UID]*sync.Mutex
@@ -98,6 +99,7 @@ func Open(ctx context.Context, o Options) (*Runtime, error) {
 	}
 	r.machine = Machine{User: os.Geteuid(), Unbounded: r.tryGroups(ctx)}
 	r.machine.Bounded = r.groups.bounded()
+	_ = r.sweep() // what a pod's files do not tell now, they may later
 	return r, nil
 }
 

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -51,7 +52,7 @@ type Stored struct {
 }
 
 // Store keeps images as directories: for drivers that start processes themselves. An image is there as a whole or not at
-// all, and under its ID once, whatever names it has.
+// all, and under its ID once, whatever names it has: those that it was pulled by, and its digest in each repository.
 //
 //	refs.json        complete name → ID
 //	sha256/HEX       an image: image.json and rootfs/
@@ -108,7 +109,16 @@ func (s *Store) Find(ref string) (Stored, bool, error) {
 	if id == "" {
 		return Stored{}, false, nil
 	}
-	return s.ByID(id)
+	found, ok, err := s.ByID(id)
+	return found.in(parsed), ok, err
+}
+
+// in is the image as the repository of a name has it: the same may come from several.
+func (s Stored) in(ref Reference) Stored {
+	if _, digest, ok := strings.Cut(s.Digest, "@"); ok {
+		s.Digest = ref.ref.Context().Digest(digest).String()
+	}
+	return s
 }
 
 // ByID finds an image by its ID.
@@ -203,14 +213,20 @@ func (s *Store) pull(ctx context.Context, ref Reference, c node.Credential) (Sto
 	if err != nil {
 		return Stored{}, err
 	}
-	found, ok, err := s.ByID(id.String())
-	if err == nil && !ok {
-		found, err = s.unpack(ctx, img, id, ref.ref.Context().Digest(digest.String()))
+	byDigest := ref.ref.Context().Digest(digest.String())
+	for {
+		found, ok, err := s.ByID(id.String())
+		if err == nil && !ok {
+			found, err = s.unpack(ctx, img, id, byDigest)
+		}
+		if err != nil {
+			return Stored{}, err
+		}
+		// Between the two it may have been discarded as one that nobody names.
+		if ok, err := s.name(id.String(), ref.String(), byDigest.Name()); ok || err != nil {
+			return found.in(ref), err
+		}
 	}
-	if err != nil {
-		return Stored{}, err
-	}
-	return found, s.name(ref, id.String())
 }
 
 // unpack puts an image beside the others, all of it in one step.
@@ -241,6 +257,9 @@ func (s *Store) unpack(ctx context.Context, img v1.Image, id v1.Hash, digest nam
 		err = os.Rename(dir, final)
 	}
 	if err != nil {
+		if there, ok, _ := s.ByID(id.String()); ok { // another name of it was pulled at the same time
+			return there, RemoveTree(dir)
+		}
 		return Stored{}, errors.Join(err, RemoveTree(dir))
 	}
 	found.Rootfs = filepath.Join(final, rootfsDir)
@@ -279,21 +298,32 @@ func (s *Store) layers(ctx context.Context, dir string, layers []v1.Layer) (int6
 	return u.size, u.finish()
 }
 
-// name makes an image be found by a name.
-func (s *Store) name(ref Reference, id string) error {
+// name makes an image be found by names; false: it is not there.
+func (s *Store) name(id string, names ...string) (bool, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	was := s.refs[ref.String()]
-	if was == id {
+	if _, ok, err := s.ByID(id); !ok || err != nil {
+		return false, err
+	}
+	refs := maps.Clone(s.refs)
+	for _, n := range names {
+		refs[n] = id
+	}
+	if err := s.rename(refs); err != nil {
+		return false, &PullError{Class: Disk, Err: err}
+	}
+	return true, nil
+}
+
+// rename has images be found by these names and no others. s.mu is held.
+func (s *Store) rename(refs map[string]string) error {
+	if maps.Equal(refs, s.refs) {
 		return nil
 	}
-	s.refs[ref.String()] = id
-	if err := writeJSON(filepath.Join(s.dir, refsFile), s.refs); err != nil {
-		if s.refs[ref.String()] = was; was == "" {
-			delete(s.refs, ref.String())
-		}
-		return &PullError{Class: Disk, Err: err}
+	if err := writeJSON(filepath.Join(s.dir, refsFile), refs); err != nil {
+		return err
 	}
+	s.refs = refs
 	return nil
 }
 
