@@ -16,10 +16,7 @@ import (
 // TestEmbedded runs the script about pods on the driver that needs no engine, where this machine allows namespaces.
 func TestEmbedded(t *testing.T) {
 	t.Parallel()
-	belay, err := exec.LookPath("belay")
-	if err == nil {
-		belay, err = filepath.EvalSymlinks(belay)
-	}
+	belay, err := filepath.EvalSymlinks(service)
 	if err != nil {
 		t.Fatal(err)
 	}

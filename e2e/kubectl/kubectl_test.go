@@ -46,7 +46,7 @@ func kubectls(path string) []string {
 
 // TestMain lets the test binary be belay, and kubectl as its libraries have it.
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){
+	testscript.Main(quick{m}, map[string]func(){
 		"belay": func() { os.Exit(verbs.Main(context.Background(), kube.New)) },
 		"kubectl": func() {
 			if cmd.NewDefaultKubectlCommand().Execute() != nil {
