@@ -19,7 +19,8 @@ var service string
 // Run puts this binary without the race detector before the one with it on the path, for all but services.
 func (q quick) Run() int {
 	var err error
-	if service, err = exec.LookPath("belay"); err == nil && raced {
+	_, noGo := exec.LookPath("go") // then they are slow, and do the same
+	if service, err = exec.LookPath("belay"); err == nil && raced && noGo == nil {
 		var dir string
 		if dir, err = os.MkdirTemp("", "quick"); err == nil {
 			defer func() { _ = os.RemoveAll(dir) }() // it is among the temporary files
@@ -35,9 +36,6 @@ func (q quick) Run() int {
 
 // clients builds the programs into a directory. Nothing else runs yet.
 func clients(dir string) error {
-	if _, err := exec.LookPath("go"); err != nil {
-		return nil // they are slow, and do the same
-	}
 	twin := filepath.Join(dir, "twin", "belay")
 	build := exec.Command("go", "test", "-c", "-ldflags=-s -w", "-o", twin, ".")
 	if out, err := build.CombinedOutput(); err != nil {

@@ -162,7 +162,7 @@ func (x access) RulesFor(ctx context.Context, u user.Info, namespace string) ([]
 	for _, r := range []authorizer.DefaultResourceRuleInfo{
 		{APIGroups: []string{"*"}, Resources: []string{"*"}, Verbs: []string{"*"}},
 		{APIGroups: []string{"apps"}, Resources: []string{"deployments"}, Verbs: []string{"patch"}},
-		{APIGroups: []string{""}, Resources: []string{"configmaps", "endpoints", "events", "namespaces", "pods", "pods/log", "resourcequotas", "services"}, Verbs: []string{"get", "list", "watch"}},
+		{APIGroups: []string{""}, Resources: []string{"configmaps", "endpoints", "events", "namespaces", "nodes", "pods", "pods/log", "resourcequotas", "serviceaccounts", "services"}, Verbs: []string{"get", "list", "watch"}},
 		{APIGroups: []string{"apps"}, Resources: []string{"deployments", "replicasets"}, Verbs: []string{"get", "list", "watch"}},
 		{APIGroups: []string{"autoscaling"}, Resources: []string{"horizontalpodautoscalers"}, Verbs: []string{"get", "list", "watch"}},
 		{APIGroups: []string{"discovery.k8s.io"}, Resources: []string{"endpointslices"}, Verbs: []string{"get", "list", "watch"}},

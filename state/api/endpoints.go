@@ -71,6 +71,7 @@ func (b *backend) endpointSlices() (*registry.Store, error) {
 type plain struct {
 	runtime.ObjectTyper
 	names.NameGenerator
+	global         bool
 	createOnUpdate bool
 	valid          func(o runtime.Object) field.ErrorList
 	validUpdate    func(o, old runtime.Object) field.ErrorList
@@ -84,7 +85,7 @@ func plainly(s *registry.Store, p plain) {
 	s.CreateStrategy, s.UpdateStrategy, s.DeleteStrategy = p, p, p
 }
 
-func (plain) NamespaceScoped() bool                                                     { return true }
+func (p plain) NamespaceScoped() bool                                                   { return !p.global }
 func (p plain) AllowCreateOnUpdate() bool                                               { return p.createOnUpdate }
 func (plain) AllowUnconditionalUpdate() bool                                            { return true }
 func (plain) Canonicalize(runtime.Object)                                               {}

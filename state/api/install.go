@@ -138,16 +138,24 @@ func (b *backend) core() (map[string]rest.Storage, error) {
 	if err != nil {
 		return nil, err
 	}
+	accounts, err := b.serviceAccounts()
+	if err != nil {
+		return nil, err
+	}
 	in := inside{b, pods.Store}
-	return map[string]rest.Storage{
+	all := map[string]rest.Storage{
 		"events": ev, "configmaps": cm, "secrets": secret, "endpoints": ep,
 		"namespaces": ns, "namespaces/status": nsStatus, "namespaces/finalize": nsFinalize,
 		"resourcequotas": quota, "resourcequotas/status": quotaStatus,
 		"pods": pods, "pods/status": podStatus,
 		"pods/log": logs{in}, "pods/portforward": portForwards{connects{in}},
 		"pods/exec": execs{connects{in}}, "pods/attach": attaches{connects{in}},
-		"services": svc, "services/status": svcStatus,
-	}, nil
+		"services": svc, "services/status": svcStatus, "serviceaccounts": accounts,
+	}
+	if b.node != nil {
+		all["nodes"], err = b.nodes()
+	}
+	return all, err
 }
 
 // named is a resource with the short names and categories under which kubectl knows it.

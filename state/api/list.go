@@ -107,6 +107,9 @@ func (s *objects) search(stored []state.Object, from string) int {
 			after.Name = parts[1]
 		}
 	}
+	if s.tell != nil {
+		after = s.tell.after(parts[0])
+	}
 	n, _ := slices.BinarySearchFunc(stored, after, func(o state.Object, k state.Key) int {
 		return state.KeyOf(o).Compare(k)
 	})

@@ -5,11 +5,13 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
 	autoscalingv2 "k8s.io/api/autoscaling/v2"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apiserver/pkg/registry/generic"
@@ -30,6 +32,7 @@ var kept = map[schema.GroupResource]struct {
 	kind    state.Kind
 	global  bool
 	version string // in which objects are kept; empty: v1
+	tell    *teller
 }{
 	{Resource: "configmaps"}:                           {kind: state.KindConfigMap},
 	{Resource: "events"}:                               {kind: state.KindEvent},
@@ -38,6 +41,8 @@ var kept = map[schema.GroupResource]struct {
 	{Resource: "resourcequotas"}:                       {kind: state.KindResourceQuota},
 	{Resource: "secrets"}:                              {kind: state.KindSecret},
 	{Resource: "services"}:                             {kind: state.KindService},
+	{Resource: "serviceaccounts"}:                      {kind: state.KindNamespace, tell: &teller{name: "default"}},
+	{Resource: "nodes"}:                                {kind: state.KindNamespace, global: true, tell: &teller{from: metav1.NamespaceDefault}},
 	{Resource: "endpoints"}:                            {kind: state.KindEndpoints},
 	{Group: appsv1.GroupName, Resource: "deployments"}: {kind: state.KindDeployment},
 	{Group: appsv1.GroupName, Resource: "replicasets"}: {kind: state.KindReplicaSet},
@@ -51,6 +56,8 @@ type backend struct {
 	writer   Writer // nil: Git manages nothing
 	warn     func(before, after state.Object) []string
 	reach    Pods
+	node     *corev1.Node // nil: none is shown
+	now      func() time.Time
 	watches  sync.WaitGroup // of the goroutines of all watches and streams
 	stopping chan struct{}  // closed when the server stops
 }
@@ -74,7 +81,14 @@ func (b *backend) GetRESTOptions(gr schema.GroupResource, _ runtime.Object) (gen
 			fresh, _ func() runtime.Object, _ storage.AttrFunc, _ storage.IndexerFuncs, _ *cache.Indexers,
 		) (storage.Interface, factory.DestroyFunc, error) {
 			r := resource{kind: k.kind, global: k.global, prefix: "/" + strings.Trim(prefix, "/") + "/", fresh: fresh}
-			r.encode, r.decode = encoder(version), decode
+			r.encode, r.decode, r.tell = encoder(version), decode, k.tell
+			switch gr.Resource {
+			case "serviceaccounts":
+				r.decode = decodeServiceAccount(r.tell)
+			case "nodes":
+				r.tell = &teller{name: b.node.Name, from: r.tell.from}
+				r.decode = decodeNode(r.tell, b.node, b.now)
+			}
 			return &objects{resource: r, store: b.store, ask: b.ask, watches: &b.watches, bookmark: bookmarkEvery}, func() {}, nil
 		},
 	}, nil

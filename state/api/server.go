@@ -14,6 +14,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/rs/zerolog"
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/util/sets"
 	apiversion "k8s.io/apimachinery/pkg/version"
 	"k8s.io/apiserver/pkg/admission"
@@ -45,6 +46,9 @@ type Options struct {
 	Metrics prometheus.Gatherer
 	// Pods reaches into running pods; nil: nothing does.
 	Pods Pods
+	// Node is where the pods are, as clients are shown it: its name, labels and status, whose conditions and version are
+	// the server's to say; nil: there is no node to see.
+	Node *corev1.Node
 	// Listener is where to serve; the server closes it.
 	Listener net.Listener
 	// Dir is the data directory: the certificate lies in tls, the tokens in tokens, what kubectl needs in kubeconfig.
@@ -79,8 +83,10 @@ const kubernetesVersion = "v1.36.3"
 func New(o Options) (*Server, error) {
 	libraries.log.Store(&o.Log)
 	s := &Server{
-		backend: &backend{store: o.Store, writer: o.Writer, warn: o.Warn, reach: o.Pods, stopping: make(chan struct{})}, kubeconfig: filepath.Join(o.Dir, "kubeconfig"),
-		ready: make(chan struct{}), connections: newConnections(o.Listener),
+		backend: &backend{
+			store: o.Store, writer: o.Writer, warn: o.Warn, reach: o.Pods, node: o.Node, now: o.Now, stopping: make(chan struct{}),
+		},
+		kubeconfig: filepath.Join(o.Dir, "kubeconfig"), ready: make(chan struct{}), connections: newConnections(o.Listener),
 	}
 	o.Listener = s.connections
 	s.address, s.tokensFile = o.Listener.Addr(), filepath.Join(o.Dir, "tokens")

@@ -19,6 +19,7 @@ import (
 	authorizationv1 "k8s.io/api/authorization/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	apiresource "k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
@@ -89,6 +90,12 @@ type served struct {
 	stop   func(*testing.T) // may be called before the test ends
 }
 
+// aNode is where the pods of the tests are.
+var aNode = &corev1.Node{
+	ObjectMeta: metav1.ObjectMeta{Name: "belay", Labels: map[string]string{"kubernetes.io/os": "linux"}},
+	Status:     corev1.NodeStatus{Capacity: corev1.ResourceList{corev1.ResourceCPU: apiresource.MustParse("2")}},
+}
+
 // serve runs a server until the test ends.
 func serve(t *testing.T) *served {
 	t.Helper()
@@ -102,7 +109,7 @@ func serve(t *testing.T) *served {
 		t.Fatal(err)
 	}
 	api, err := New(Options{
-		Store: s.store, Writer: s.writer, Pods: inPods{}, Listener: listener, Dir: s.dir, Now: time.Now, Log: zerolog.New(s.log), Warn: labelled,
+		Store: s.store, Writer: s.writer, Pods: inPods{}, Node: aNode, Listener: listener, Dir: s.dir, Now: time.Now, Log: zerolog.New(s.log), Warn: labelled,
 		Paths: map[string]http.Handler{"/belay/v1/": http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "own") })},
 	})
 	if err != nil {

@@ -32,6 +32,7 @@ type resource struct {
 	// shares memory between the two.
 	encode func(runtime.Object) (state.Object, error)
 	decode func(from state.Object, into runtime.Object) error
+	tell   *teller // nil: the objects are those that the store keeps
 }
 
 // objects is the storage of one resource: every read, write and watch of its registry ends here.
@@ -76,6 +77,9 @@ func (s *objects) place(key string, recursive bool) (place, error) {
 	default:
 		p.none = true
 	}
+	if s.tell != nil {
+		p = s.tell.at(p)
+	}
 	return p, nil
 }
 
@@ -92,6 +96,9 @@ func (p place) settle(o state.Object) {
 
 // path is the key under which the registry knows a stored object.
 func (s *objects) path(o state.Object) string {
+	if s.tell != nil {
+		return s.tell.path(s.prefix, o.GetName())
+	}
 	if s.global {
 		return s.prefix + o.GetName()
 	}
@@ -170,6 +177,7 @@ func (s *objects) Get(ctx context.Context, key string, opts storage.GetOptions, 
 		return err
 	}
 	o, ok := s.store.Get(p.key(s.kind))
+	ok = ok && !p.none
 	switch {
 	case !ok && opts.IgnoreNotFound:
 		return runtime.SetZeroValue(out)

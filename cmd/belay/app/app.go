@@ -97,7 +97,7 @@ func (a *App) Run(ctx context.Context) (err error) {
 		return err
 	}
 	parts := a.wire(store, pods)
-	parts.found, parts.streams = found, pods.streams
+	parts.found, parts.streams, parts.runtime = found, pods.streams, pods.name
 	if parts.door, parts.reach, err = a.door(ctx, store, pods); err != nil {
 		return errors.Join(err, parts.close())
 	}
@@ -177,6 +177,7 @@ type parts struct {
 	*following
 	engine  *embedded.Engine
 	found   *found
+	runtime Runtime
 	streams node.Streamer // nil: nothing reaches into pods
 	fields  embedded.Pods // says what of pods is not honoured; nil: all is
 	door    door          // nil: Services answer nowhere

@@ -11,6 +11,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/rs/zerolog"
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/client-go/tools/clientcmd"
 
 	"github.com/belay-dev/belay/cmd/belay/control"
@@ -39,6 +40,8 @@ type APIOptions struct {
 	Store *state.Store
 	// Pods reach into running pods; nil: nothing does.
 	Pods node.Streamer
+	// Node is where the pods are, as clients are shown it.
+	Node *corev1.Node
 	// Metrics are shown beside the API's own.
 	Metrics  prometheus.Gatherer
 	Listener net.Listener
@@ -61,7 +64,7 @@ func (a *App) kubernetes(l net.Listener, own http.Handler, store *state.Store, p
 	}
 	w := &writer{store: store, loop: p.loop, branch: p.branch, writes: p.writes, log: a.log}
 	return a.API(APIOptions{
-		Store: store, Pods: p.streams, Metrics: p.metrics, Listener: l, Dir: a.dir, Paths: map[string]http.Handler{"/belay/v1/": own},
+		Store: store, Pods: p.streams, Node: shownNode(p.runtime), Metrics: p.metrics, Listener: l, Dir: a.dir, Paths: map[string]http.Handler{"/belay/v1/": own},
 		Write: w.Write, Warn: func(before, after state.Object) []string { return unhonoured(p.fields, before, after) }, Now: a.now, Log: a.log,
 	})
 }
