@@ -165,15 +165,8 @@ func TestConformance(t *testing.T) {
 
 // untold says why the engine would not tell that the kernel killed a container for its memory; empty: it does.
 func untold(t *testing.T) string {
-	if !open(t).Podman() {
-		return ""
-	}
-	info, err := engine(t).Info(t.Context(), client.InfoOptions{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if info.Info.CgroupVersion == "1" {
-		return "podman does not tell of it over control groups of version 1"
+	if r := open(t); r.Podman() && strings.HasPrefix(r.String(), "podman 4.") {
+		return "the monitor of containers notes it where this podman does not look, in the directory that its service was started in"
 	}
 	return ""
 }
