@@ -23,15 +23,10 @@ type missed struct {
 	at     time.Time
 }
 
-// loadMissed fills in when Deployments of a source passed their deadlines.
-func (w *workset) loadMissed(s *state.Store, source string) {
-	for _, m := range s.Inventory(source) {
-		if m.Key.Kind != state.KindDeployment {
-			continue
-		}
-		for _, r := range s.Rows(m.Key.Namespace, m.Key.Name) {
-			w.missedBy(r)
-		}
+// loadMissed fills in when Deployments passed their deadlines.
+func (w *workset) loadMissed(s *state.Store) {
+	for _, r := range s.MissedRows() {
+		w.missedBy(r)
 	}
 }
 

@@ -112,9 +112,7 @@ func (l *Loop) Run(ctx context.Context) error {
 
 	l.since = l.o.Now()
 	l.work.load(l.o.Store, l.configured)
-	for _, f := range l.followers() {
-		l.work.loadMissed(l.o.Store, f.Name)
-	}
+	l.work.loadMissed(l.o.Store)
 	l.timer = time.NewTimer(time.Hour)
 	defer l.timer.Stop()
 

@@ -7,11 +7,12 @@ import (
 	"strings"
 )
 
-// Row finds a row by its ID.
+// Row finds a row by its ID. Its lists, as those of all rows and commits that are read, are everybody's: they are never
+// changed in place.
 func (s *Store) Row(id string) (Row, bool) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	return found(s.ledger.rows[id], copyRow)
+	return found(s.ledger.rows[id], sharedRow)
 }
 
 // Rows gives the history of a Deployment, oldest first: the commits before the first sync, then the rows in the order
@@ -19,36 +20,27 @@ func (s *Store) Row(id string) (Row, bool) {
 func (s *Store) Rows(namespace, name string) []Row {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	var rows []Row
+	var rows []*Row
 	for r := range from(s.ledger.byName, &Row{Namespace: namespace, Name: name, Past: maxNumber}) {
 		if r.Namespace != namespace || r.Name != name {
 			break
 		}
-		rows = append(rows, *copyRow(r))
+		rows = append(rows, r)
 	}
-	return rows
+	return sharedRows(rows)
 }
 
-// LastRow gives the newest row of a Deployment whose outcome is not the given one: it costs what it passes over.
-func (s *Store) LastRow(namespace, name string, not Outcome) (Row, bool) {
+// MissedRows gives the rows whose rollout passed its progress deadline, in no order.
+func (s *Store) MissedRows() []Row {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	return s.ledger.lastRow(namespace, name, not)
-}
-
-func (l *ledger) lastRow(namespace, name string, not Outcome) (Row, bool) {
-	var last *Row
-	l.byName.DescendLessOrEqual(&Row{Namespace: namespace, Name: name, Number: maxNumber}, func(r *Row) bool {
-		if r.Namespace != namespace || r.Name != name {
-			return false
+	var rows []*Row
+	for _, r := range s.ledger.rows {
+		if !r.MissedAt.IsZero() {
+			rows = append(rows, r)
 		}
-		if r.Outcome == not {
-			return true
-		}
-		last = r
-		return false
-	})
-	return found(last, copyRow)
+	}
+	return sharedRows(rows)
 }
 
 // ImagesOf gives the images of the rows that are open, or have an outcome, sorted, each once: what each was when the row
@@ -75,12 +67,12 @@ func (s *Store) ImagesOf(outcome Outcome) []string {
 func (s *Store) OpenRows() []Row {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	var rows []Row
+	rows := make([]*Row, 0, s.ledger.open.Len())
 	s.ledger.open.Ascend(func(r *Row) bool {
-		rows = append(rows, *copyRow(r))
+		rows = append(rows, r)
 		return true
 	})
-	return rows
+	return sharedRows(rows)
 }
 
 // RowsOf gives the rows that a step made, and those that it runs in since, oldest first.
@@ -91,14 +83,14 @@ func (s *Store) RowsOf(source string, step int64) []Row {
 	if !ok {
 		return nil
 	}
-	var rows []Row
+	var rows []*Row
 	for _, id := range c.Rows {
 		if r := s.ledger.rows[id]; r != nil {
-			rows = append(rows, *copyRow(r))
+			rows = append(rows, r)
 		}
 	}
-	slices.SortFunc(rows, func(a, b Row) int { return cmp.Compare(a.Number, b.Number) })
-	return rows
+	slices.SortFunc(rows, func(a, b *Row) int { return cmp.Compare(a.Number, b.Number) })
+	return sharedRows(rows)
 }
 
 // CommitAt finds what the ledger keeps of a step.
@@ -106,7 +98,7 @@ func (s *Store) CommitAt(source string, step int64) (Commit, bool) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	c, _ := s.ledger.commits.Get(&Commit{Source: source, Step: step})
-	return found(c, copyCommit)
+	return found(c, sharedCommit)
 }
 
 // Commits gives the newest steps of a source, newest last; all of them when the limit is 0.
@@ -118,7 +110,7 @@ func (s *Store) Commits(source string, limit int) []Commit {
 		if c.Source != source {
 			return false
 		}
-		commits = append(commits, *copyCommit(c))
+		commits = append(commits, *sharedCommit(c))
 		return len(commits) != limit
 	})
 	slices.Reverse(commits)
@@ -148,7 +140,7 @@ func (s *Store) FindCommits(source, prefix string) []Commit {
 	for _, c := range newest {
 		if !seen[c] {
 			seen[c] = true
-			commits = append(commits, *copyCommit(c))
+			commits = append(commits, *sharedCommit(c))
 		}
 	}
 	slices.SortFunc(commits, func(a, b Commit) int { return compareCommits(&a, &b) })
@@ -215,15 +207,11 @@ func (s *Store) Managed(key Key) (Managed, bool) {
 func (s *Store) Inventory(source string) []Managed {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	return s.ledger.inventoryOf(source)
-}
-
-func (l *ledger) inventoryOf(source string) []Managed {
 	var list []Managed
 	if source == "" {
-		list = make([]Managed, 0, l.inventory.Len())
+		list = make([]Managed, 0, s.ledger.inventory.Len())
 	}
-	for m := range from(l.inventory, &Managed{Source: source}) {
+	for m := range from(s.ledger.inventory, &Managed{Source: source}) {
 		if source != "" && m.Source != source {
 			break
 		}
@@ -254,6 +242,32 @@ func (s *Store) Holds() []Hold {
 		return true
 	})
 	return list
+}
+
+// What is read of rows and commits shares its lists with the store and with everybody else: to append to one copies it, to
+// change what is in one is not for anybody.
+
+func sharedRow(r *Row) *Row {
+	c := *r
+	c.Images, c.Digests, c.Configs = slices.Clip(r.Images), slices.Clip(r.Digests), slices.Clip(r.Configs)
+	return &c
+}
+
+func sharedRows(rows []*Row) []Row {
+	if len(rows) == 0 {
+		return nil
+	}
+	out := make([]Row, len(rows))
+	for i, r := range rows {
+		out[i] = *sharedRow(r)
+	}
+	return out
+}
+
+func sharedCommit(r *Commit) *Commit {
+	c := *r
+	c.Commits, c.Rows = slices.Clip(r.Commits), slices.Clip(r.Rows)
+	return &c
 }
 
 func found[T any](value *T, copied func(*T) *T) (T, bool) {

@@ -285,7 +285,7 @@ func setOrDelete[K comparable, V any](m map[K]*V, key K, value *V) {
 	}
 }
 
-// Copies in and out: a caller shares nothing with the store.
+// Copies on the way in: a caller shares nothing with the store.
 
 func copyRow(r *Row) *Row {
 	c := *r

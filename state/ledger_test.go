@@ -40,10 +40,11 @@ func TestPastRows(t *testing.T) {
 		for _, r := range s.Rows("default", "web") {
 			ids = append(ids, r.ID)
 		}
-		if r, _ := s.LastRow("default", "web", "x"); r.ID != "second" {
-			t.Errorf("last row %q", r.ID)
+		now := s.Snapshot()
+		if r := now.LastRow("default", "web", "x"); r == nil || r.ID != "second" {
+			t.Errorf("last row %+v", r)
 		}
-		if r, ok := s.LastRow("default", "web", ""); ok {
+		if r := now.LastRow("default", "web", ""); r != nil {
 			t.Errorf("last row of another outcome %q", r.ID)
 		}
 		if want := []string{"oldest", "newer", "first", "second"}; !slices.Equal(ids, want) {
@@ -106,21 +107,20 @@ func TestRows(t *testing.T) {
 	}
 }
 
+// TestLedgerSharesNothing: who changes what they gave, or adds to what they were given, changes nothing of the store.
 func TestLedgerSharesNothing(t *testing.T) {
 	t.Parallel()
 	s := open(t)
+	roomy := func(all ...string) []string { return slices.Grow(all, 8) }
 	r := testRow("a", "web", true)
-	r.Images = []string{"web:1"}
-	c := Commit{Source: "shop", Step: 1, Hash: "aa", Rows: []string{"a"}, Commits: []string{"aa", "bb"}}
+	r.Images = roomy("web:1")
+	c := Commit{Source: "shop", Step: 1, Hash: "aa", Rows: roomy("a"), Commits: roomy("aa", "bb")}
 	cursor := Cursor{Source: "shop", Roots: map[string]string{"a": "b"}}
 	tpl := Template{Hash: "t", Template: template("web")}
 	commit(t, s, PutRow(r), PutCommit(c), PutCursor(cursor), PutTemplate(tpl))
-	spoil := func(r *Row, c *Commit, cursor *Cursor, tpl *Template) {
-		r.Images[0], c.Rows[0], c.Commits[0], cursor.Roots["a"] = "bad", "bad", "bad", "bad"
-		tpl.Template.Spec.Containers[0].Image = "bad"
-	}
-	spoil(&r, &c, &cursor, &tpl)
-	for range 2 {
+	r.Images[0], c.Rows[0], c.Commits[0] = "bad", "bad", "bad"
+	for range 3 {
+		cursor.Roots["a"], tpl.Template.Spec.Containers[0].Image = "bad", "bad"
 		r, _ = s.Row("a")
 		c, _ = s.CommitAt("shop", 1)
 		cursor, _ = s.Cursor("shop")
@@ -129,13 +129,22 @@ func TestLedgerSharesNothing(t *testing.T) {
 			tpl.Template.Spec.Containers[0].Image == "bad" {
 			t.Errorf("changed from outside: %v %v %v", r, c, cursor)
 		}
-		spoil(&r, &c, &cursor, &tpl)
-		rows := append(append(s.Rows("default", "web"), s.OpenRows()...), s.RowsOf("shop", 1)...)
-		for i := range rows {
-			rows[i].Images[0] = "bad"
+		rows := slices.Concat([]Row{r}, s.Rows("default", "web"), s.OpenRows(), s.RowsOf("shop", 1))
+		var all [][]string
+		for _, row := range rows {
+			all = append(all, row.Images)
 		}
-		s.Commits("shop", 0)[0].Rows[0] = "bad"
-		s.FindCommits("", "aa")[0].Rows[0] = "bad"
+		for _, c := range slices.Concat([]Commit{c}, s.Commits("shop", 0), s.FindCommits("", "aa")) {
+			all = append(all, c.Rows, c.Commits)
+		}
+		if len(all) != 10 {
+			t.Fatalf("read %d lists", len(all))
+		}
+		for _, list := range all {
+			if len(list) != cap(list) {
+				t.Errorf("who appends to %v writes into the store", list)
+			}
+		}
 	}
 }
 

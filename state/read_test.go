@@ -151,14 +151,14 @@ func TestSnapshot(t *testing.T) {
 		Version   int64
 		Pods      []*corev1.Pod
 		Sets      []*appsv1.ReplicaSet
-		Inventory []Managed
-		Last      Row
+		Inventory []*Managed
+		Last      *Row
 		Hold      Hold
 		Gone      bool
 	}
 	look := func(x *Snapshot) seen {
-		v := seen{Version: x.Version(), Pods: List[*corev1.Pod](x, ""), Sets: sets(x), Inventory: x.Inventory("shop")}
-		v.Last, _ = x.LastRow("default", "web", "none")
+		v := seen{Version: x.Version(), Pods: List[*corev1.Pod](x, ""), Sets: sets(x), Inventory: slices.Concat(x.Inventory(KindDeployment), x.Inventory(KindPod))}
+		v.Last = x.LastRow("default", "web", "none")
 		v.Hold, _ = x.Hold("default", "web")
 		_, there := Find(x, Key{KindSecret, "default", "s"})
 		v.Gone = !there

@@ -39,13 +39,35 @@ func (s *Snapshot) reading() (*index, *ledger, func()) { return &s.index, &s.led
 // Version is the version of the last transaction that the snapshot shows.
 func (s *Snapshot) Version() int64 { return s.version }
 
-// LastRow is the store's LastRow.
-func (s *Snapshot) LastRow(namespace, name string, not Outcome) (Row, bool) {
-	return s.ledger.lastRow(namespace, name, not)
+// LastRow gives the newest row of a Deployment whose outcome is not the given one, nil for none: it costs what it passes
+// over. The row is as it is kept, which nobody changes, and another one when anything of it changed.
+func (s *Snapshot) LastRow(namespace, name string, not Outcome) *Row {
+	var last *Row
+	s.ledger.byName.DescendLessOrEqual(&Row{Namespace: namespace, Name: name, Number: maxNumber}, func(r *Row) bool {
+		if r.Namespace != namespace || r.Name != name {
+			return false
+		}
+		if r.Outcome == not {
+			return true
+		}
+		last = r
+		return false
+	})
+	return last
 }
 
-// Inventory is the store's Inventory.
-func (s *Snapshot) Inventory(source string) []Managed { return s.ledger.inventoryOf(source) }
+// Inventory gives the objects of a kind that Git manages, sorted by source and key: as they are kept, which nobody changes,
+// and another one when anything of it changed.
+func (s *Snapshot) Inventory(kind Kind) []*Managed {
+	var list []*Managed
+	s.ledger.inventory.Ascend(func(m *Managed) bool {
+		if m.Key.Kind == kind {
+			list = append(list, m)
+		}
+		return true
+	})
+	return list
+}
 
 // Hold is the store's Hold.
 func (s *Snapshot) Hold(namespace, name string) (Hold, bool) { return s.ledger.hold(namespace, name) }

@@ -63,19 +63,25 @@ func (e *Engine) Live(key engine.Key) engine.Live {
 	return engine.Live{Object: o}
 }
 
-// Deployments is what Live returns for every Deployment at the moment of a snapshot of the engine's store: read in one
-// run, for a fraction of what asking for one after the other costs.
-func (e *Engine) Deployments(view *state.Snapshot) map[engine.Key]engine.Live {
-	sets := map[types.UID][]*appsv1.ReplicaSet{} // by owner; in the order of their names, as when asked for one by one
+// Deployments is what Live returns for every Deployment at the moment of a snapshot of the engine's store, sorted by
+// namespace and name: read in one run, for a fraction of what asking for one after the other costs.
+func (e *Engine) Deployments(view *state.Snapshot) []engine.Live {
+	all := state.List[*appsv1.Deployment](view, "")
+	at := make(map[types.UID]int, len(all))
+	for i, d := range all {
+		at[d.UID] = i
+	}
+	sets := make([][]*appsv1.ReplicaSet, len(all)) // in the order of their names, as when asked for one by one
 	for _, rs := range state.List[*appsv1.ReplicaSet](view, "") {
 		for _, ref := range rs.OwnerReferences {
-			sets[ref.UID] = append(sets[ref.UID], rs)
+			if i, ok := at[ref.UID]; ok {
+				sets[i] = append(sets[i], rs)
+			}
 		}
 	}
-	all := state.List[*appsv1.Deployment](view, "")
-	out := make(map[engine.Key]engine.Live, len(all))
-	for _, d := range all {
-		out[state.KeyOf(d)] = e.live(view, d, sets[d.UID])
+	out := make([]engine.Live, len(all))
+	for i, d := range all {
+		out[i] = e.live(view, d, sets[i])
 	}
 	return out
 }

@@ -69,9 +69,9 @@ func TestConformance(t *testing.T) {
 // compareSnapshot holds what an engine says of all Deployments of a snapshot against what it says of each.
 func compareSnapshot(t *testing.T, e *embedded.Engine, store *state.Store) {
 	t.Helper()
-	want := map[engine.Key]engine.Live{}
+	want := []engine.Live{}
 	for _, o := range store.List(state.KindDeployment, "") {
-		want[state.KeyOf(o)] = e.Live(state.KeyOf(o))
+		want = append(want, e.Live(state.KeyOf(o)))
 	}
 	if diff := cmp.Diff(want, e.Deployments(store.Snapshot())); diff != "" {
 		t.Errorf("one by one and all at once differ:\n%s", diff)

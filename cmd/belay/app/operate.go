@@ -208,14 +208,13 @@ func (o *operator) finish(out *control.SyncResult, ids []string) {
 		problems[p.Source] = append(problems[p.Source], problemOf(p))
 	}
 	now := o.store.Snapshot()
-	inventory, _ := inventoryOf(now)
+	for _, m := range now.Inventory(state.KindDeployment) {
+		if d, ok := state.Get[*appsv1.Deployment](now, m.Key.Namespace, m.Key.Name); ok {
+			problems[m.Source] = append(problems[m.Source], missingConfigs(now, m, d)...)
+		}
+	}
 	for i := range out.Sources {
 		s := &out.Sources[i]
-		for _, m := range inventory[s.Name] {
-			if d, ok := state.Get[*appsv1.Deployment](now, m.Key.Namespace, m.Key.Name); ok {
-				problems[s.Name] = append(problems[s.Name], missingConfigs(now, m, d)...)
-			}
-		}
 		s.Problems = list(problems[s.Name])
 		c, ok := o.newest(s.Name)
 		if !ok {

@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"maps"
 	"net/http"
 	"slices"
 
@@ -18,7 +17,6 @@ import (
 	"github.com/belay-dev/belay/manifests"
 	"github.com/belay-dev/belay/reconciler"
 	"github.com/belay-dev/belay/reconciler/engine"
-	"github.com/belay-dev/belay/reconciler/ledger"
 	"github.com/belay-dev/belay/state"
 )
 
@@ -31,12 +29,13 @@ type reader struct {
 	wrong  func() []control.Problem   // of the newest configuration
 	found  *found
 	survey manifests.Survey // of manifests that are asked about
+	memory memory
 }
 
 // lives says what runs under a key now, and what all Deployments run at the moment of a snapshot.
 type lives interface {
 	Live(engine.Key) engine.Live
-	Deployments(*state.Snapshot) map[engine.Key]engine.Live
+	Deployments(*state.Snapshot) []engine.Live // sorted by namespace and name
 }
 
 var _ control.Reader = (*reader)(nil)
@@ -44,11 +43,10 @@ var _ control.Reader = (*reader)(nil)
 // Status shows every source, app, managed Deployment and problem. However much is going on, it is one moment's state.
 func (r *reader) Status(context.Context) (control.Status, error) {
 	sources, problems := r.loop.Status()
-	now := r.store.Snapshot()
-	running := r.engine.Deployments(now)
-	inventory, managed := inventoryOf(now)
+	b := r.look()
+	defer b.end()
 	out := control.Status{
-		Sources: []control.Source{}, Apps: []control.App{}, Deployments: make([]control.Deployment, 0, managed), Problems: []control.Problem{},
+		Sources: []control.Source{}, Apps: []control.App{}, Deployments: make([]control.Deployment, 0, len(b.managed)), Problems: []control.Problem{},
 	}
 	var missing []control.Problem
 	for _, s := range sources {
@@ -66,20 +64,21 @@ func (r *reader) Status(context.Context) (control.Status, error) {
 			found = r.found.deployments(s.Name)
 			out.Deployments = append(out.Deployments, found...)
 		}
-		for _, m := range inventory[s.Name] {
+		for _, m := range b.of(s.Name) {
+			d, problems := b.deployment(m, s)
 			if !shown(found, m.Key) {
-				out.Deployments = append(out.Deployments, r.deployment(now, m, s, running[m.Key]))
+				out.Deployments = append(out.Deployments, d)
 			}
-			missing = append(missing, missingConfigs(now, m, running[m.Key].Deployment())...)
+			missing = append(missing, problems...)
 		}
-		delete(inventory, s.Name)
 		for _, p := range s.Problems {
 			out.Problems = append(out.Problems, problemOf(p))
 		}
 	}
-	for _, name := range slices.Sorted(maps.Keys(inventory)) { // left over by sources that are not configured any more
-		for _, m := range inventory[name] {
-			out.Deployments = append(out.Deployments, r.deployment(now, m, reconciler.SourceStatus{Name: name}, running[m.Key]))
+	for _, m := range b.managed { // left over by sources that are not configured any more
+		if !slices.ContainsFunc(sources, func(s reconciler.SourceStatus) bool { return s.Name == m.Source }) {
+			d, _ := b.deployment(m, reconciler.SourceStatus{Name: m.Source})
+			out.Deployments = append(out.Deployments, d)
 		}
 	}
 	for _, p := range problems {
@@ -87,33 +86,6 @@ func (r *reader) Status(context.Context) (control.Status, error) {
 	}
 	out.Problems = append(append(out.Problems, missing...), r.wrong()...)
 	return out, nil
-}
-
-// inventoryOf lists the managed Deployments of each source, sorted by key, and counts them.
-func inventoryOf(now *state.Snapshot) (bySource map[string][]state.Managed, n int) {
-	all := slices.DeleteFunc(now.Inventory(""), func(m state.Managed) bool { return m.Key.Kind != state.KindDeployment })
-	bySource = map[string][]state.Managed{}
-	for i := 0; i < len(all); {
-		end := i + 1
-		for end < len(all) && all[end].Source == all[i].Source {
-			end++
-		}
-		bySource[all[i].Source] = all[i:end:end]
-		i = end
-	}
-	return bySource, len(all)
-}
-
-// missingConfigs are the ConfigMaps and Secrets that the pods of a Deployment, nil for none, do not find.
-func missingConfigs(now *state.Snapshot, m state.Managed, d *appsv1.Deployment) []control.Problem {
-	if d == nil {
-		return nil
-	}
-	var out []control.Problem
-	for _, p := range reconciler.MissingConfigs(now, m, d) {
-		out = append(out, problemOf(p))
-	}
-	return out
 }
 
 // shown reports whether what runs of a Deployment is listed already, by namespace and name.
@@ -153,46 +125,6 @@ func problemOf(p manifests.Problem) control.Problem {
 	}
 }
 
-// deployment shows one managed Deployment.
-func (r *reader) deployment(now *state.Snapshot, m state.Managed, s reconciler.SourceStatus, live engine.Live) control.Deployment {
-	out := control.Deployment{Namespace: m.Key.Namespace, Name: m.Key.Name, App: m.App, Images: []string{}, Health: control.Missing}
-	var newest *state.Row // that says most about now: no commit overtaken before it ran
-	if row, ok := now.LastRow(m.Key.Namespace, m.Key.Name, ledger.Superseded); ok {
-		newest = &row
-		out.Outcome = string(newest.Outcome)
-		out.Reason = newest.Reason
-	}
-	d := live.Deployment()
-	if d == nil {
-		return out
-	}
-	if !slices.ContainsFunc(s.Apps, func(a reconciler.AppStatus) bool { return a.Name == m.App }) {
-		out.Reason, out.Next = "Unmanaged", "its app left the configuration; it keeps running"
-	}
-	out.Images = list(reconciler.Images(d))
-	out.Revision, out.Commit = live.Rollout.Revision, d.Annotations[engine.AnnotationCommit]
-	out.Replicas, out.Updated = *d.Spec.Replicas, d.Status.UpdatedReplicas
-	out.Ready, out.Available = d.Status.ReadyReplicas, d.Status.AvailableReplicas
-	out.Health = healthOf(d, live.Rollout)
-	if out.Reason == "" && live.Rollout.Waits != "" && out.Health != control.Healthy {
-		out.Reason = live.Rollout.Waits
-	}
-	if newest != nil && newest.StartedAt.IsZero() && newest.Open && newest.Template != live.Rollout.Template {
-		out.Wants = &control.Wants{Commit: newest.Commit, Images: list(newest.Images)}
-	}
-	out.Overrides = overridesOf(now.Overrides(m.Key.Namespace, m.Key.Name))
-	if h, ok := now.Hold(m.Key.Namespace, m.Key.Name); ok {
-		shown := r.hold(h)
-		out.Wants, out.Next = r.wants(h), shown.Next
-		shown.Next = "" // it is the Deployment's
-		out.Hold = &shown
-	}
-	if out.Next == "" {
-		out.Next = next(s, out, newest)
-	}
-	return out
-}
-
 // healthOf sums up a Deployment, worst first.
 func healthOf(d *appsv1.Deployment, r engine.Rollout) control.Health {
 	switch {
@@ -214,23 +146,6 @@ func available(d *appsv1.Deployment) bool {
 	return slices.ContainsFunc(d.Status.Conditions, func(c appsv1.DeploymentCondition) bool {
 		return c.Type == appsv1.DeploymentAvailable && c.Status == corev1.ConditionTrue
 	})
-}
-
-// next says what happens next to a Deployment that is not as Git wants it, or what a person can do.
-func next(s reconciler.SourceStatus, d control.Deployment, row *state.Row) string {
-	switch {
-	case s.Suspended && s.Head != s.Commit:
-		return "belay resume " + s.Name
-	case row == nil:
-		return ""
-	case row.Outcome == ledger.Waiting:
-		return row.Message
-	case row.Outcome == ledger.Paused:
-		return "set spec.paused to false in Git"
-	case row.Outcome == ledger.Failed, row.Outcome == ledger.Progressing && d.Reason != "":
-		return back(d.Name, row.Commit)
-	}
-	return ""
 }
 
 // back says how to get away from what does not come up.
