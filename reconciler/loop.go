@@ -65,14 +65,17 @@ type Options struct {
 // Loop is the sync loop: one goroutine that records and plans for all sources, and for each source one that takes what
 // was looked at, and one that imports its past.
 type Loop struct {
-	o       Options
-	inbox   chan func(context.Context)
-	follows atomic.Pointer[followers]
-	running sync.WaitGroup // goroutines of followers
-	work    workset
-	retry   map[engine.Key]retry
-	timer   *time.Timer
-	since   time.Time // when it began to run
+	o        Options
+	inbox    chan func(context.Context)
+	wishes   chan func(context.Context) // what people asked for: it goes before the inbox, and between two actions
+	granting bool                       // it runs one
+	carried  int64                      // version with which one was carried out last
+	follows  atomic.Pointer[followers]
+	running  sync.WaitGroup // goroutines of followers
+	work     workset
+	retry    map[engine.Key]retry
+	timer    *time.Timer
+	since    time.Time // when it began to run
 
 	mu        sync.Mutex // guards published
 	published map[string]SourceStatus
@@ -92,7 +95,7 @@ func (r retry) wait(now time.Time) time.Duration { return min(r.at.Sub(now), Bac
 // New makes a Loop; Run starts it.
 func New(o Options) *Loop {
 	l := &Loop{
-		o: o, inbox: make(chan func(context.Context)), retry: map[engine.Key]retry{},
+		o: o, inbox: make(chan func(context.Context)), wishes: make(chan func(context.Context)), retry: map[engine.Key]retry{},
 		published: map[string]SourceStatus{}, problems: map[engine.Key]manifests.Problem{},
 		shared: map[engine.Key]manifests.Problem{},
 		work:   newWorkset(),
@@ -126,9 +129,14 @@ func (l *Loop) Run(ctx context.Context) error {
 		l.begin(ctx, f)
 	}
 	for {
+		if l.grant(ctx) {
+			l.schedule()
+		}
 		select {
 		case <-ctx.Done():
 			return nil
+		case f := <-l.wishes:
+			f(ctx)
 		case err := <-watched:
 			if ctx.Err() != nil {
 				return nil
@@ -143,11 +151,28 @@ func (l *Loop) Run(ctx context.Context) error {
 	}
 }
 
+// grant runs one of the wishes that wait, and reports whether there was one. Within a wish there is none: it ends first.
+func (l *Loop) grant(ctx context.Context) bool {
+	if l.granting {
+		return false
+	}
+	select {
+	case f := <-l.wishes:
+		f(ctx)
+		return true
+	default:
+		return false
+	}
+}
+
 // do runs f on the loop's goroutine and waits for it.
-func (l *Loop) do(ctx context.Context, f func(context.Context)) error {
+func (l *Loop) do(ctx context.Context, f func(context.Context)) error { return l.on(ctx, l.inbox, f) }
+
+// on is do by one of the loop's channels.
+func (l *Loop) on(ctx context.Context, queue chan<- func(context.Context), f func(context.Context)) error {
 	done := make(chan struct{})
 	select {
-	case l.inbox <- func(loopCtx context.Context) { defer close(done); f(loopCtx) }:
+	case queue <- func(loopCtx context.Context) { defer close(done); f(loopCtx) }:
 	case <-ctx.Done():
 		return ctx.Err()
 	}

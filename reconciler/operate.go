@@ -75,9 +75,13 @@ var errNotDurable = errors.New("not durable")
 func (l *Loop) durably(ctx context.Context, do func(context.Context) error) error {
 	var err error
 	var version int64
-	if doErr := l.do(ctx, func(ctx context.Context) {
+	if doErr := l.on(ctx, l.wishes, func(ctx context.Context) {
+		l.granting, l.carried = true, 0
 		err = do(ctx)
-		version = l.o.Store.Version()
+		l.granting = false
+		if version = l.carried; version == 0 { // it may tell what others did
+			version = l.o.Store.Version()
+		}
 	}); doErr != nil {
 		return doErr
 	}
@@ -199,18 +203,21 @@ func (l *Loop) held(ctx context.Context, namespace, name string, git becoming, p
 		source := sourceOf(in.Subjects[0])
 		out.Git, w.git = git(d.Hold, source)
 		actions, change := l.granted(&in, w)
-		out.Fields, out.Steps = l.forecast(&in.Subjects[0], change)
+		forecast := l.forecast(&in.Subjects[0], change)
 		if preview {
+			out.Fields, out.Steps = forecast()
 			return out, nil
 		}
-		err = l.carryOut(ctx, in.Subjects[0].Key, w, actions)
+		err = l.carryOut(ctx, in.Subjects[0].Key, w, actions, func() {
+			out.Fields, out.Steps = forecast()
+			if row, ok := l.o.Store.Row(out.Row.ID); ok {
+				out.Row = row
+			}
+		})
 		if apierrors.IsConflict(err) {
 			continue
 		}
 		l.kick(source)
-		if row, ok := l.o.Store.Row(out.Row.ID); ok {
-			out.Row = row
-		}
 		return out, err
 	}
 	return rollback.Result{}, errMoving
@@ -315,17 +322,29 @@ func (l *Loop) granted(in *Input, w wish) ([]Action, *Action) {
 	return plan.Actions, nil
 }
 
-// forecast says which fields of the spec a change changes, and how the rollout goes.
-func (l *Loop) forecast(s *Subject, change *Action) ([]manifests.FieldChange, []rollout.Step) {
+// forecast says which fields of the spec a change changes, and how the rollout goes: as it is now, whenever it is called.
+func (l *Loop) forecast(s *Subject, change *Action) func() ([]manifests.FieldChange, []rollout.Step) {
 	if change == nil {
-		return nil, nil
+		return func() ([]manifests.FieldChange, []rollout.Step) { return nil, nil }
 	}
-	after, ok := engine.Merge(s.Live.Object, change.Change).(*appsv1.Deployment)
+	before, c := s.Live.Deployment(), *change
+	var sets []*appsv1.ReplicaSet
+	if before != nil {
+		sets = state.OwnedBy[*appsv1.ReplicaSet](l.o.Store, before.UID)
+	}
+	return func() ([]manifests.FieldChange, []rollout.Step) { return foretell(before, sets, c) }
+}
+
+func foretell(before *appsv1.Deployment, sets []*appsv1.ReplicaSet, change Action) ([]manifests.FieldChange, []rollout.Step) {
+	var live state.Object
+	if before != nil {
+		live = before
+	}
+	after, ok := engine.Merge(live, change.Change).(*appsv1.Deployment)
 	if !ok {
 		return nil, nil
 	}
 	var fields []manifests.FieldChange
-	before := s.Live.Deployment()
 	for _, c := range manifests.Diff(specOf(before), specOf(after)) {
 		if strings.HasPrefix(c.Path, "spec") {
 			fields = append(fields, c)
@@ -333,10 +352,6 @@ func (l *Loop) forecast(s *Subject, change *Action) ([]manifests.FieldChange, []
 	}
 	if change.Kind != ActionRollout {
 		return fields, nil
-	}
-	var sets []*appsv1.ReplicaSet
-	if before != nil {
-		sets = state.OwnedBy[*appsv1.ReplicaSet](l.o.Store, before.UID)
 	}
 	return fields, rollout.Forecast(after, sets)
 }
@@ -349,8 +364,9 @@ func specOf(d *appsv1.Deployment) *appsv1.Deployment {
 	return &appsv1.Deployment{Spec: d.Spec}
 }
 
-// carryOut makes a wish and the actions that follow from it one transaction, also on a full disk.
-func (l *Loop) carryOut(ctx context.Context, k engine.Key, w wish, actions []Action) error {
+// carryOut makes a wish and the actions that follow from it one transaction, also on a full disk. It is on its way to the
+// disk while what follows is planned; recorded is called before that.
+func (l *Loop) carryOut(ctx context.Context, k engine.Key, w wish, actions []Action, recorded func()) error {
 	for _, o := range w.recreate { // before it is used; one that a crash leaves without its hold is pruned
 		c := engine.Change{Key: state.KeyOf(o), Desired: o, Ledger: []state.Write{state.UseReserve()}}
 		for _, m := range w.managed {
@@ -387,6 +403,9 @@ func (l *Loop) carryOut(ctx context.Context, k engine.Key, w wish, actions []Act
 	if err != nil {
 		return err
 	}
+	l.carried = l.o.Store.Version()
+	l.o.Store.Hasten(l.carried)
+	recorded()
 	for _, a := range actions {
 		again = append(again, l.done(a)...)
 	}

@@ -19,15 +19,21 @@ import (
 // passes bounds how often one pass plans again because live objects moved under it.
 const passes = 8
 
-// pass plans the given keys and what follows from them, and executes the plan, until nothing is left to do now.
+// pass plans the given keys and what follows from them, and executes the plan, until nothing is left to do now. What a
+// person wishes meanwhile goes first: the rest of the plan is made anew then.
 func (l *Loop) pass(ctx context.Context, keys []engine.Key) {
-	for range passes {
+	for n := 0; n < passes; {
 		keys = l.known(keys)
 		if len(keys) == 0 || ctx.Err() != nil {
 			return
 		}
 		plan := Make(l.input(keys))
-		again := l.execute(ctx, plan)
+		again, whole := l.execute(ctx, plan)
+		if !whole {
+			keys = append(keys, again...)
+			continue
+		}
+		n++
 		l.withheld(keys, plan)
 		l.automatic(ctx, keys)
 		keys = again
@@ -116,10 +122,13 @@ func (l *Loop) commitOpen(source, hash string) bool {
 	})
 }
 
-// execute carries out a plan in order and returns the keys to plan again.
-func (l *Loop) execute(ctx context.Context, plan Plan) []engine.Key {
-	var again []engine.Key
-	for _, a := range plan.Actions {
+// execute carries out a plan in order and returns the keys to plan again. It stops when somebody's wish came between: the
+// plan is not whole then.
+func (l *Loop) execute(ctx context.Context, plan Plan) (again []engine.Key, whole bool) {
+	for i, a := range plan.Actions {
+		if i > 0 && l.grant(ctx) {
+			return again, false
+		}
 		ending := l.ending(a)
 		err := l.act(ctx, a)
 		switch {
@@ -134,7 +143,7 @@ func (l *Loop) execute(ctx context.Context, plan Plan) []engine.Key {
 			l.failed(a, err)
 		}
 	}
-	return again
+	return again, true
 }
 
 // act executes one action with its ledger writes. One of a held Deployment may use the reserve of a full disk.

@@ -57,16 +57,20 @@ func (l *Loop) release(ctx context.Context, r rollback.ReleaseRequest) (rollback
 	}
 	w.events = []Event{{Reason: ReasonHoldEnded, Message: message}}
 	actions, change := l.granted(&in, w)
-	out.Fields, out.Steps = l.forecast(&in.Subjects[0], change)
+	forecast := l.forecast(&in.Subjects[0], change)
 	out.Next = rowOf(actions)
 	if r.Preview {
+		out.Fields, out.Steps = forecast()
 		return out, nil
 	}
-	if err := l.carryOut(ctx, in.Subjects[0].Key, w, actions); err != nil {
+	err = l.carryOut(ctx, in.Subjects[0].Key, w, actions, func() {
+		out.Fields, out.Steps = forecast()
+		if row, ok := l.o.Store.Row(out.Next.ID); ok {
+			out.Next = row
+		}
+	})
+	if err != nil {
 		return rollback.Released{}, err
-	}
-	if row, ok := l.o.Store.Row(out.Next.ID); ok {
-		out.Next = row
 	}
 	return out, nil
 }
@@ -146,9 +150,10 @@ func (l *Loop) override(ctx context.Context, r rollback.OverrideRequest) (state.
 	w.git = l.queueEdit(o, source)
 	key := engine.Key{Kind: state.KindDeployment, Namespace: r.Namespace, Name: r.Name}
 	actions, _ := l.granted(&in, w)
-	if err := l.carryOut(ctx, key, w, actions); err != nil {
+	var out state.Object
+	if err := l.carryOut(ctx, key, w, actions, func() { out = l.o.Engine.Live(key).Object }); err != nil {
 		return nil, err
 	}
 	l.kick(source)
-	return l.o.Engine.Live(key).Object, nil
+	return out, nil
 }

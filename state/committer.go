@@ -242,6 +242,14 @@ func (c *committer) reserve(version int64, spare bool) (<-chan struct{}, error) 
 	return c.progress, nil
 }
 
+// hasten has everything up to a version written now.
+func (c *committer) hasten(version int64) {
+	c.mu.Lock()
+	c.urgent = max(c.urgent, version)
+	c.mu.Unlock()
+	wake(c.hurry)
+}
+
 func (c *committer) wait(ctx context.Context, version int64) error {
 	for {
 		if err := ctx.Err(); err != nil {

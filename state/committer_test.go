@@ -78,6 +78,23 @@ func openFake(t *testing.T, f *fakeDisk) *Store {
 	return s
 }
 
+func TestHasten(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		f := &fakeDisk{}
+		s := openFake(t, f)
+		commit(t, s, Create(configMap("a", "1")))
+		s.Hasten(s.Version())
+		synctest.Wait() // and no time passes
+		if got := f.versions(); got != "[1:1 2:1]" {
+			t.Errorf("at once: %s", got)
+		}
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
 func TestWritesAreGathered(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

@@ -358,6 +358,13 @@ func (s *Store) WaitDurable(ctx context.Context, version int64) error {
 	return s.disk.wait(ctx, version)
 }
 
+// Hasten has everything up to the version written now, for somebody who is about to wait for it.
+func (s *Store) Hasten(version int64) {
+	if s.disk != nil {
+		s.disk.hasten(version)
+	}
+}
+
 // DiskError is why the disk refuses writes at the moment, an *Error that wraps ErrDisk, or nil.
 func (s *Store) DiskError() error {
 	if s.disk == nil {

@@ -199,7 +199,7 @@ func (e *Engine) Apply(_ context.Context, c engine.Change) error {
 // changing are the writes that turn one object into the other, none when they are the same. The condition of a held
 // Deployment is in its status, which has a write of its own.
 func changing(live, next state.Object) []state.Write {
-	if apiequality.Semantic.DeepEqual(live, next) {
+	if engine.Equal(live, next) {
 		return nil
 	}
 	ws := []state.Write{state.Update(next)}
