@@ -103,8 +103,19 @@ type Sandbox struct {
 	Sysctls   map[string]string
 	// HostNetwork shares the machine's network instead of having one of its own.
 	HostNetwork bool
-	Ports       []int32 // TCP ports that containers declare
+	Ports       []int32        // TCP ports that containers declare
+	Memory      []MemoryVolume // only for a MemoryHolder
 }
+
+// MemoryVolume is a volume in memory that the containers of a pod share. It lives as long as the sandbox.
+type MemoryVolume struct {
+	Name string
+	Size int64  // bytes that it may hold; 0: half of the machine's memory
+	GID  *int64 // group that it and what is made in it belong to; nil: 0, and what makes it
+}
+
+// MemoryHolder is a driver that has volumes in memory, if HoldsMemory says so.
+type MemoryHolder interface{ HoldsMemory() bool }
 
 // Origin is where a pod comes from: enough to tell, without the data directory that started it, whose it is.
 type Origin struct {
@@ -151,9 +162,10 @@ type Container struct {
 	Security  Security
 }
 
-// Mount puts a file or directory of the machine into a container.
+// Mount puts a file or directory of the machine, or a volume in memory, into a container.
 type Mount struct {
 	Source   string // absolute
+	Memory   string // MemoryVolume.Name; Source is empty then
 	Target   string // absolute, in the container
 	ReadOnly bool
 }

@@ -37,7 +37,7 @@ func Run(t *testing.T, world func(t *testing.T) World) {
 	for name, test := range map[string]func(b *bench){
 		"Sandbox": sandbox, "SandboxEnds": sandboxEnds, "Run": run, "Configuration": configuration, "Restarts": restarts,
 		"Stop": stop, "KilledFromOutside": killed, "MissingEntrypoint": missingEntrypoint, "OutOfMemory": outOfMemory,
-		"Logs": logs, "Exec": exec, "Attach": attach, "Terminal": terminal, "Dial": dial, "Images": images, "Adoption": adoption, "Watch": watch,
+		"Logs": logs, "Exec": exec, "Attach": attach, "Terminal": terminal, "Dial": dial, "Images": images, "Memory": memory, "Adoption": adoption, "Watch": watch,
 	} {
 		t.Run(name, func(t *testing.T) {
 			ctx, done := bounded(t)
@@ -94,13 +94,16 @@ func (b *bench) ended(what string, result <-chan error) error {
 var pods atomic.Int64
 
 // pod runs a pod, and removes it with the test.
-func (b *bench) pod() node.Sandbox {
+func (b *bench) pod(with ...func(*node.Sandbox)) node.Sandbox {
 	b.Helper()
 	n := pods.Add(1)
 	p := node.Sandbox{
 		UID: types.UID(fmt.Sprintf("00000000-0000-4000-8000-%012x", n)), Namespace: "default", Name: fmt.Sprintf("conformance-%d", n),
 		Hostname: fmt.Sprintf("host-%d", n), Ports: []int32{80},
 		Origin: node.Origin{Instance: "conformance", Source: "https://git.example.com/shop.git", Deployment: "web", Images: []string{b.App}},
+	}
+	for _, f := range with {
+		f(&p)
 	}
 	// What an earlier run left, when it was killed.
 	if err := b.RemovePod(b.Context(), p.UID); err != nil {

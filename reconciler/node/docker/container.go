@@ -107,6 +107,13 @@ func (r *Runtime) options(c node.Container) client.ContainerCreateOptions {
 		host.GroupAdd = append(host.GroupAdd, strconv.FormatInt(g, 10))
 	}
 	for _, m := range c.Mounts {
+		if m.Memory != "" {
+			host.Mounts = append(host.Mounts, mount.Mount{
+				Type: mount.TypeVolume, Source: volumeName(c.Pod, m.Memory), Target: m.Target, ReadOnly: m.ReadOnly,
+				VolumeOptions: &mount.VolumeOptions{NoCopy: true},
+			})
+			continue
+		}
 		host.Mounts = append(host.Mounts, mount.Mount{Type: mount.TypeBind, Source: m.Source, Target: m.Target, ReadOnly: m.ReadOnly})
 	}
 	return client.ContainerCreateOptions{Config: config, HostConfig: host}

@@ -13,6 +13,7 @@ import (
 	cerrdefs "github.com/containerd/errdefs"
 	"github.com/moby/moby/api/types/container"
 	"github.com/moby/moby/api/types/events"
+	"github.com/moby/moby/api/types/mount"
 	"github.com/moby/moby/client"
 	"k8s.io/apimachinery/pkg/types"
 
@@ -36,6 +37,9 @@ func (r *Runtime) RunPod(ctx context.Context, pod node.Sandbox) (node.SandboxSta
 	}
 	options, err := r.pauseOptions(ctx, pod)
 	if err != nil {
+		return node.SandboxState{}, err
+	}
+	if err := r.makeVolumes(ctx, pod); err != nil {
 		return node.SandboxState{}, err
 	}
 	if former != "" {
@@ -128,6 +132,9 @@ func (r *Runtime) pauseOptions(ctx context.Context, pod node.Sandbox) (client.Co
 			host.ExtraHosts = append(host.ExtraHosts, name+":"+alias.IP)
 		}
 	}
+	for _, v := range pod.Memory {
+		host.Mounts = append(host.Mounts, mount.Mount{Type: mount.TypeVolume, Source: volumeName(pod.UID, v.Name), Target: "/volumes/" + v.Name})
+	}
 	if pod.HostNetwork {
 		host.NetworkMode, config.Hostname, host.Sysctls = "host", "", nil
 	} else if err := r.makeNetwork(ctx); err != nil {
@@ -161,7 +168,7 @@ func (r *Runtime) RemovePod(ctx context.Context, uid types.UID) error {
 			return err
 		}
 	}
-	return nil
+	return r.removeVolumes(ctx, uid)
 }
 
 // summaries are the containers of a pod, its sandbox among them; of all pods without a UID.
@@ -170,8 +177,18 @@ func (r *Runtime) summaries(ctx context.Context, uid types.UID) ([]container.Sum
 	if uid != "" {
 		label += "=" + string(uid)
 	}
-	list, err := r.c.ContainerList(ctx, client.ContainerListOptions{All: true, Filters: make(client.Filters).Add("label", label)})
+	options := client.ContainerListOptions{All: true, Filters: make(client.Filters).Add("label", label)}
+	list, err := r.c.ContainerList(ctx, options)
+	const tries = 10
+	for i := 0; i < tries && vanished(err) && ctx.Err() == nil; i++ {
+		list, err = r.c.ContainerList(ctx, options)
+	}
 	return list.Items, err
+}
+
+// vanished says whether a list failed because one in it went meanwhile, which podman does not take.
+func vanished(err error) bool {
+	return err != nil && (cerrdefs.IsNotFound(err) || strings.Contains(err.Error(), "no such container"))
 }
 
 // hints are the events of containers that something can be told from.

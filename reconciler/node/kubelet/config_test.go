@@ -200,25 +200,34 @@ func TestHostPaths(t *testing.T) {
 func TestSupports(t *testing.T) {
 	yes := true
 	memory := corev1.EmptyDirVolumeSource{Medium: corev1.StorageMediumMemory}
+	huge := corev1.EmptyDirVolumeSource{Medium: corev1.StorageMediumHugePages}
 	spec := &corev1.PodSpec{
 		HostPID: true, ShareProcessNamespace: &yes,
 		Volumes: []corev1.Volume{
 			{Name: "a", VolumeSource: corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{}}},
-			{Name: "b", VolumeSource: corev1.VolumeSource{EmptyDir: &memory}},
+			{Name: "b", VolumeSource: corev1.VolumeSource{EmptyDir: &huge}},
 			{Name: "c", VolumeSource: corev1.VolumeSource{PersistentVolumeClaim: &corev1.PersistentVolumeClaimVolumeSource{}}},
 			{Name: "d", VolumeSource: corev1.VolumeSource{HostPath: &corev1.HostPathVolumeSource{Path: "/srv/x"}}},
 			{Name: "e", VolumeSource: corev1.VolumeSource{HostPath: &corev1.HostPathVolumeSource{Path: "/etc"}}},
+			{Name: "f", VolumeSource: corev1.VolumeSource{EmptyDir: &memory}},
 		},
-		Containers: []corev1.Container{{Name: "c", SecurityContext: &corev1.SecurityContext{SELinuxOptions: &corev1.SELinuxOptions{}}}},
+		Containers: []corev1.Container{{
+			Name: "c", SecurityContext: &corev1.SecurityContext{SELinuxOptions: &corev1.SELinuxOptions{}},
+			VolumeMounts: []corev1.VolumeMount{{Name: "f", SubPath: "part"}},
+		}},
 	}
 	var got []string
 	for _, u := range Supports(spec, []string{"/srv"}) {
 		got = append(got, u.Field)
 	}
 	want := []string{"hostPID", "shareProcessNamespace", "volumes[1].emptyDir.medium", "volumes[2]", "volumes[4].hostPath.path",
-		"containers[0].securityContext.seLinuxOptions"}
+		"containers[0].securityContext.seLinuxOptions", "containers[0].volumeMounts[0].subPath"}
 	if !slices.Equal(got, want) {
 		t.Errorf("got %q, want %q", got, want)
+	}
+	plain := &corev1.PodSpec{Volumes: []corev1.Volume{{Name: "m", VolumeSource: corev1.VolumeSource{EmptyDir: &memory}}}}
+	if u := New(Options{}).Supports(plain); len(u) != 1 || u[0].Field != "volumes[0].emptyDir.medium" {
+		t.Errorf("over a driver without volumes in memory: %v", u)
 	}
 	if u := Supports(&corev1.PodSpec{Containers: []corev1.Container{{Name: "c", Image: "web:1"}}}, nil); len(u) != 0 {
 		t.Errorf("a plain pod: %v", u)

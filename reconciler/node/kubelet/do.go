@@ -30,6 +30,8 @@ func (k *Kubelet) do(ctx context.Context, w *worker, pod *corev1.Pod, a action) 
 		k.doRemove(ctx, w)
 	case freshVolumes:
 		k.doFresh(w, pod)
+	case measureVolumes:
+		k.doMeasure(w, pod)
 	case giveUpStart: // is done by the cancelled
 	}
 	k.changed(w)

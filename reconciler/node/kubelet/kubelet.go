@@ -228,6 +228,8 @@ func (w *worker) begin(a action, now time.Time) {
 		w.m.ending = true
 	case freshVolumes:
 		w.m.fresh = now
+	case measureVolumes:
+		w.m.measured = now
 	case giveUpStart:
 		for _, c := range w.cancels {
 			if c.kind == startContainer || c.kind == makeSandbox {

@@ -26,6 +26,10 @@ type memory struct {
 	ended    bool   // nothing of it is left in the engine
 	retry    time.Time
 	fresh    time.Time // when volumes made from objects were brought up to date
+
+	measured   time.Time // when volumes with a limit were looked at
+	unmeasured bool      // what one of them holds could not be told
+	evicted    string    // why the pod is ended for what it took; empty: it is not
 }
 
 // box is one container of a pod over all its runs.

@@ -21,6 +21,7 @@ const (
 	giveUpStart    actionKind = "GiveUpStart" // of what is being started while the pod is to end
 	removePod      actionKind = "RemovePod"
 	freshVolumes   actionKind = "FreshVolumes"
+	measureVolumes actionKind = "MeasureVolumes"
 )
 
 // action is one thing to do.
@@ -64,6 +65,8 @@ func plan(pod *corev1.Pod, m *memory, now time.Time) decision {
 		p.wake(m.retry)
 	case pod.DeletionTimestamp != nil:
 		p.end()
+	case m.evicted != "":
+		p.endEvicted()
 	case over(pod, m):
 		p.endSidecars()
 	default:
@@ -113,6 +116,9 @@ func over(pod *corev1.Pod, m *memory) bool {
 
 // ending is the final phase that the runs of a pod amount to; empty: it goes on.
 func ending(pod *corev1.Pod, m *memory) corev1.PodPhase {
+	if m.evicted != "" && m.quietened() {
+		return corev1.PodFailed
+	}
 	for i := range pod.Spec.InitContainers {
 		c := &pod.Spec.InitContainers[i]
 		b := m.box(c.Name)
@@ -140,6 +146,7 @@ func (p *planner) live() {
 		p.makeSandbox()
 		return
 	}
+	p.measure()
 	if !p.initialize() {
 		return
 	}

@@ -254,6 +254,14 @@ func (k *Kubelet) stopAll(ctx context.Context, s node.PodState) error {
 	return k.Runtime.RemovePod(ctx, s.Pod.UID)
 }
 
+// groupOf is the group that a pod's volumes belong to; nil: none of its own.
+func groupOf(pod *corev1.Pod) *int64 {
+	if s := pod.Spec.SecurityContext; s != nil {
+		return s.FSGroup
+	}
+	return nil
+}
+
 // sandbox is what a pod's sandbox is made of.
 func (k *Kubelet) sandbox(pod *corev1.Pod) node.Sandbox {
 	s := node.Sandbox{
@@ -274,6 +282,15 @@ func (k *Kubelet) sandbox(pod *corev1.Pod) node.Sandbox {
 		s.Sysctls = map[string]string{}
 		for _, y := range c.Sysctls {
 			s.Sysctls[y.Name] = y.Value
+		}
+	}
+	for i := range pod.Spec.Volumes {
+		if v := &pod.Spec.Volumes[i]; inMemory(v) {
+			m := node.MemoryVolume{Name: v.Name, GID: groupOf(pod)}
+			if v.EmptyDir.SizeLimit != nil {
+				m.Size = v.EmptyDir.SizeLimit.Value()
+			}
+			s.Memory = append(s.Memory, m)
 		}
 	}
 	each(pod, func(c *corev1.Container, _ bool) {

@@ -35,7 +35,9 @@ func status(pod *corev1.Pod, m *memory, now time.Time) corev1.PodStatus {
 	if m.adopted && !m.known {
 		return s
 	}
-	s.Reason, s.Message = "", ""
+	if s.Phase != corev1.PodFailed || s.Reason != evicted {
+		s.Reason, s.Message = "", ""
+	}
 	s.HostIP, s.HostIPs = hostIP, []corev1.HostIP{{IP: hostIP}}
 	if ip := m.sandbox.IP; ip != "" && m.sandbox.Running {
 		s.PodIP, s.PodIPs = ip, []corev1.PodIP{{IP: ip}}
@@ -53,6 +55,9 @@ func status(pod *corev1.Pod, m *memory, now time.Time) corev1.PodStatus {
 		s.ContainerStatuses = append(s.ContainerStatuses, containerStatus(pod, m, &pod.Spec.Containers[i], false, now))
 	}
 	s.Phase = phase(pod, m)
+	if s.Phase == corev1.PodFailed && m.evicted != "" {
+		s.Reason, s.Message = evicted, m.evicted
+	}
 	s.Conditions = conditions(pod, s, m, incomplete, now)
 	return s
 }

@@ -9,6 +9,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/belay-dev/belay/reconciler/engine"
+	"github.com/belay-dev/belay/reconciler/node"
 )
 
 // Supports lists what of a pod's spec a Kubelet cannot honour, and so keeps its containers from starting: fields below the
@@ -25,12 +26,42 @@ func Supports(spec *corev1.PodSpec, hostPaths []string) []engine.Unsupported {
 	for i := range spec.Containers {
 		s.container(fmt.Sprintf("containers[%d]", i), &spec.Containers[i])
 	}
+	s.parts(spec)
 	return s.found
 }
 
-// Supports lists what of a pod's spec this one cannot honour.
+// Supports lists what of a pod's spec this one cannot honour, over its driver.
 func (k *Kubelet) Supports(spec *corev1.PodSpec) []engine.Unsupported {
-	return Supports(spec, k.HostPaths)
+	found := Supports(spec, k.HostPaths)
+	if h, ok := k.Runtime.(node.MemoryHolder); ok && h.HoldsMemory() {
+		return found
+	}
+	s := &survey{found: found}
+	for i := range spec.Volumes {
+		s.when(inMemory(&spec.Volumes[i]), fmt.Sprintf("volumes[%d].emptyDir.medium", i), "this runtime has no volumes in memory")
+	}
+	return s.found
+}
+
+// parts refuses mounts of a part of a volume in memory: no driver can give one.
+func (s *survey) parts(spec *corev1.PodSpec) {
+	held := map[string]bool{}
+	for i := range spec.Volumes {
+		held[spec.Volumes[i].Name] = inMemory(&spec.Volumes[i])
+	}
+	look := func(at string, mounts []corev1.VolumeMount) {
+		for i, m := range mounts {
+			const why = "of a volume in memory is not supported"
+			s.when(held[m.Name] && m.SubPath != "", fmt.Sprintf("%s.volumeMounts[%d].subPath", at, i), why)
+			s.when(held[m.Name] && m.SubPathExpr != "", fmt.Sprintf("%s.volumeMounts[%d].subPathExpr", at, i), why)
+		}
+	}
+	for i, c := range spec.InitContainers {
+		look(fmt.Sprintf("initContainers[%d]", i), c.VolumeMounts)
+	}
+	for i, c := range spec.Containers {
+		look(fmt.Sprintf("containers[%d]", i), c.VolumeMounts)
+	}
 }
 
 type survey struct{ found []engine.Unsupported }
@@ -74,8 +105,7 @@ func local(p *corev1.SeccompProfile) bool {
 func (s *survey) volume(at string, v *corev1.Volume, hostPaths []string) {
 	switch {
 	case v.EmptyDir != nil:
-		s.when(v.EmptyDir.Medium != corev1.StorageMediumDefault, at+".emptyDir.medium", "only the default medium is supported")
-		s.when(v.EmptyDir.SizeLimit != nil, at+".emptyDir.sizeLimit", noSuch)
+		s.when(v.EmptyDir.Medium != corev1.StorageMediumDefault && !inMemory(v), at+".emptyDir.medium", "only the default medium and Memory are supported")
 	case v.HostPath != nil:
 		s.when(!allowed(hostPaths, v.HostPath.Path), at+".hostPath.path", fmt.Sprintf("%q is not among the hostPaths of the configuration", v.HostPath.Path))
 	case v.ConfigMap != nil, v.Secret != nil, v.DownwardAPI != nil:

@@ -75,6 +75,9 @@ func (v volumes) one(pod *corev1.Pod, volume *corev1.Volume) error {
 	if volume.HostPath != nil {
 		return v.hostPath(volume.HostPath)
 	}
+	if inMemory(volume) {
+		return nil
+	}
 	files, made, err := payload(pod, volume, v.objects)
 	if err != nil {
 		return err
@@ -310,6 +313,10 @@ func (v volumes) mounts(pod *corev1.Pod, c *corev1.Container, env []string) ([]n
 			return nil, fmt.Errorf("volume %q of container %q is not found", m.Name, c.Name)
 		}
 		volume := &pod.Spec.Volumes[i]
+		if inMemory(volume) {
+			out = append(out, node.Mount{Memory: m.Name, Target: m.MountPath, ReadOnly: m.ReadOnly})
+			continue
+		}
 		source := v.path(pod, m.Name)
 		if volume.HostPath != nil {
 			source = filepath.Clean(volume.HostPath.Path)

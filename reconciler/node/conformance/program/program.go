@@ -48,6 +48,7 @@ const OOM = 137
 //	cat FILE…       the contents
 //	get URL         what is answered there
 //	write FILE TEXT
+//	fill FILE N     N bytes
 //	eat             takes memory until it is killed
 //	test FILE       0 when there is such a file
 //	tar …           what kubectl cp asks of tar: cf - FILE, and xmf - [-C DIR]
@@ -180,6 +181,19 @@ var verbs = map[string]verb{
 			return 64, fmt.Errorf("write takes a file and a text")
 		}
 		if err := os.WriteFile(p.Root+args[0], []byte(args[1]), 0o644); err != nil {
+			return 1, err
+		}
+		return 0, nil
+	},
+	"fill": func(_ context.Context, p Process, args []string) (int, error) {
+		if len(args) != 2 {
+			return 64, errors.New("fill takes a file and a number")
+		}
+		n, err := strconv.Atoi(args[1])
+		if err == nil {
+			err = os.WriteFile(p.Root+args[0], make([]byte, n), 0o644)
+		}
+		if err != nil {
 			return 1, err
 		}
 		return 0, nil
