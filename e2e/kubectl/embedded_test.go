@@ -3,17 +3,20 @@
 package kubectl
 
 import (
-	"context"
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/belay-dev/belay/reconciler/node/embedded/shim"
 	_ "github.com/belay-dev/belay/reconciler/node/embedded/shim/takeover" // this binary is belay, and holds its pods
 )
 
-// TestEmbedded runs the script about pods on the driver that needs no engine, where this machine allows namespaces.
+// TestEmbedded runs scripts about pods on the driver that needs no engine, where this machine allows namespaces.
 func TestEmbedded(t *testing.T) {
 	t.Parallel()
 	belay, err := filepath.EvalSymlinks(service)
@@ -32,15 +35,33 @@ func TestEmbedded(t *testing.T) {
 		}
 		t.Skip(err)
 	}
-	really(t, "embedded", []string{filepath.Join("testdata", "docker", "pods.txtar")}, func(dataDir string) {
-		all, err := filepath.Glob(filepath.Join(dataDir, "sandboxes", "*", "*", shim.Socket))
+	files, err := filepath.Glob(filepath.Join("testdata", "embedded", "*.txtar"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"pods", "images"} {
+		files = append(files, filepath.Join("testdata", "docker", name+".txtar"))
+	}
+	really(t, "embedded", files, func(dataDir string) { endPods(t, dataDir) })
+}
+
+// endPods kills what a script that failed has left: what holds a pod below the data directory, be that lost or not.
+func endPods(t *testing.T, dataDir string) {
+	all, err := filepath.Glob("/proc/[0-9]*/cmdline")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range all {
+		text, err := os.ReadFile(file)
+		if err != nil || !strings.HasPrefix(string(text), "belay-shim\x00__shim\x00"+dataDir+"/") {
+			continue
+		}
+		pid, err := strconv.Atoi(filepath.Base(filepath.Dir(file)))
 		if err != nil {
+			t.Fatal(err)
+		}
+		if err := syscall.Kill(pid, syscall.SIGKILL); err != nil && !errors.Is(err, syscall.ESRCH) {
 			t.Error(err)
 		}
-		for _, socket := range all { // of a script that failed
-			if err := (shim.Client{Dir: filepath.Dir(socket)}).Shutdown(context.WithoutCancel(t.Context())); err != nil {
-				t.Error(err)
-			}
-		}
-	})
+	}
 }

@@ -4,7 +4,9 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"os"
 	"path/filepath"
+	"strconv"
 
 	"k8s.io/apimachinery/pkg/types"
 
@@ -26,7 +28,7 @@ func (a *App) openEmbedded(ctx context.Context) (chosen, error) {
 	if err != nil {
 		return chosen{}, fmt.Errorf("runtime embedded: %w", err)
 	}
-	r, err := embedded.Open(ctx, embedded.Options{Pods: a.sandboxes(), Images: filepath.Join(a.dir, "images"), Shim: file})
+	r, err := embedded.Open(ctx, embedded.Options{Pods: a.sandboxes(), Images: filepath.Join(a.dir, "images"), Shim: file, Beacons: runtimeDirs()})
 	if err != nil {
 		return chosen{}, &hinted{fmt.Errorf("runtime embedded: %w", err),
 			"run as root or allow user namespaces to users, start a Docker engine, or choose --runtime simulated"}
@@ -36,6 +38,21 @@ func (a *App) openEmbedded(ctx context.Context) (chosen, error) {
 		about += "; " + shimName + " does not lie beside belay, so that each pod takes tens of megabytes"
 	}
 	return chosen{Runtime: r, name: RuntimeEmbedded, reason: "configured", about: about, close: func() error { return nil }}, nil
+}
+
+// runtimeDirs are where services of this user tell each other of their pods, outside of any data directory: what ends when
+// the machine does, as pods do.
+func runtimeDirs() []string {
+	const own = "belay"
+	var dirs []string
+	uid := strconv.Itoa(os.Geteuid())
+	if uid == "0" {
+		dirs = append(dirs, filepath.Join("/run", own))
+	}
+	if dir := os.Getenv("XDG_RUNTIME_DIR"); filepath.IsAbs(dir) {
+		dirs = append(dirs, filepath.Join(dir, own))
+	}
+	return append(dirs, filepath.Join("/run/user", uid, own), filepath.Join(os.TempDir(), own+"-"+uid))
 }
 
 // Embeddable says why the embedded runtime cannot run pods on this machine with their data below dir; nil: it can.

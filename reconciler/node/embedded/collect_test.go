@@ -36,13 +36,7 @@ func TestDiscard(t *testing.T) {
 		}
 		r.Wait()
 	})
-	if _, err := r.RunPod(t.Context(), node.Sandbox{UID: uid, Namespace: "default", Name: "p", Hostname: "p"}); err != nil {
-		t.Fatal(err)
-	}
-	id, err := r.Start(t.Context(), node.Container{Pod: uid, Name: "c", Ref: ref, Image: img.ID, Args: []string{"forever"}})
-	if err != nil {
-		t.Fatal(err)
-	}
+	id := forever(t, r, node.Sandbox{UID: uid, Namespace: "default", Name: "p", Hostname: "p"})
 	pulled := node.PulledImage{Ref: ref, ID: img.ID, Digest: img.Digest}
 	for _, driver := range []*embedded.Runtime{r, again()} {
 		if gone, err := driver.Discard(t.Context(), pulled); gone || err != nil {

@@ -43,7 +43,14 @@ func (r *Runtime) find(id string) (uid types.UID, at place, name string, err err
 	if err != nil {
 		return "", place{}, "", fs.ErrNotExist
 	}
-	return types.UID(parts[0]), place{parts[1], filepath.Join(dir, parts[1])}, parts[2], nil
+	uid, at = types.UID(parts[0]), place{parts[1], filepath.Join(dir, parts[1])}
+	if _, err := os.Lstat(at.dir); errors.Is(err, fs.ErrNotExist) {
+		f, _ := r.foreign(uid)
+		if i := slices.IndexFunc(f.lit, func(p place) bool { return p.id == at.id }); i >= 0 {
+			at = f.lit[i]
+		}
+	}
+	return uid, at, parts[2], nil
 }
 
 // Start implements node.Containers.
@@ -75,7 +82,7 @@ func (r *Runtime) Start(ctx context.Context, c node.Container) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	if err := writeJSON(filepath.Join(at.dir, name, runFile), known); err != nil {
+	if err := r.note(c.Pod, at, name, known); err != nil {
 		return "", err
 	}
 	status, err := at.client().Start(ctx, spec)
@@ -84,7 +91,7 @@ func (r *Runtime) Start(ctx context.Context, c node.Container) (string, error) {
 	}
 	if status.Phase == shim.Refused {
 		err := &node.StartError{Reason: node.ReasonRunContainer, Err: errors.New(status.Message)}
-		return "", errors.Join(err, r.drop(context.WithoutCancel(ctx), at, name))
+		return "", errors.Join(err, r.drop(context.WithoutCancel(ctx), c.Pod, at, name))
 	}
 	return id, nil
 }
@@ -138,11 +145,16 @@ func (r *Runtime) spec(at place, name string, c node.Container) (shim.Container,
 	for _, m := range c.Mounts {
 		s.Mounts = append(s.Mounts, shim.Mount{Source: m.Source, Target: m.Target, ReadOnly: m.ReadOnly})
 	}
-	known := run{Name: c.Name, Attempt: c.Attempt, Ref: c.Ref, Image: c.Image, Digest: img.Digest, Signal: stopSignal(img), TTY: c.TTY}
-	if named, ok, err := r.images.Find(c.Ref); err == nil && ok && named.ID == c.Image {
-		known.Digest = named.Digest // as the repository has it that the pod names
-	}
+	known := run{Name: c.Name, Attempt: c.Attempt, Ref: c.Ref, Image: c.Image, Digest: r.digest(c, img), Signal: stopSignal(img), TTY: c.TTY}
 	return s, known, nil
+}
+
+// digest is that of a container's image, as the repository has it that the pod names, where it is still known.
+func (r *Runtime) digest(c node.Container, img image.Stored) string {
+	if named, ok, err := r.images.Find(c.Ref); err == nil && ok && named.ID == c.Image {
+		return named.Digest
+	}
+	return img.Digest
 }
 
 // environment is the image's with the container's over it, and a PATH.
@@ -243,18 +255,18 @@ func (r *Runtime) Remove(ctx context.Context, id string) error {
 		return nil //nolint:nilerr // what cannot be is not there
 	}
 	defer r.alone(uid)()
-	return r.drop(ctx, at, name)
+	return r.drop(ctx, uid, at, name)
 }
 
 // drop removes a run that has ended, with everything it had.
-func (r *Runtime) drop(ctx context.Context, at place, name string) error {
+func (r *Runtime) drop(ctx context.Context, uid types.UID, at place, name string) error {
 	if err := at.client().Remove(ctx, name); err != nil && !errors.Is(err, shim.ErrDead) {
 		return err
 	}
 	if err := r.groups.remove(ctx, at.id, name); err != nil {
 		return err
 	}
-	if err := image.RemoveTree(filepath.Join(at.dir, name)); err != nil {
+	if err := errors.Join(image.RemoveTree(filepath.Join(at.dir, name)), r.dark(uid, at.id, name)); err != nil {
 		return fmt.Errorf("remove container: %w", err)
 	}
 	return nil

@@ -33,6 +33,9 @@ type Options struct {
 	Shim      string // binary that calls shim.Main
 	Limits    image.Limits
 	Processes int // that a container may have at a time, threads counted; 0: 4096
+	// Beacons are directories outside of any data directory, in which drivers of this user find each other's pods: the
+	// first that can be used, and whose parent exists, is where those of this one are told of. None: nowhere.
+	Beacons []string
 }
 
 // Runtime is the driver.
@@ -42,6 +45,7 @@ type Runtime struct {
 	images  *image.Store
 	groups  groups
 	machine Machine
+	beacons []string // see beacon
 
 	reaping sync.WaitGroup // of the shims that this process started
 	making  sync.RWMutex   // read-locked while a container is made from an image, locked while one is taken away
@@ -58,6 +62,7 @@ type Machine struct {
 	User      int      // whom root of a container is, on the machine: 0, or who runs this process
 	Bounded   []string // which of memory, cpu and pids (the number of processes) is bounded
 	Unbounded string   // why one is not; empty: all are
+	Findable  bool     // pods are found also when their data directory is lost
 }
 
 // String tells it to people.
@@ -72,6 +77,9 @@ func (m Machine) String() string {
 	}
 	if m.Unbounded != "" {
 		fmt.Fprintf(&out, "; other limits do not: %s", m.Unbounded)
+	}
+	if !m.Findable {
+		out.WriteString("; with a lost data directory its pods are lost from sight: this user has no runtime directory")
 	}
 	return out.String()
 }
@@ -95,9 +103,9 @@ func Open(ctx context.Context, o Options) (*Runtime, error) {
 	}
 	r := &Runtime{
 		dir: pods, shim: o.Shim, images: images, groups: findGroups(cmp.Or(o.Processes, defaultProcesses)),
-		locks: map[types.UID]*sync.Mutex{}, news: make(chan struct{}),
+		beacons: usableBeacons(o.Beacons), locks: map[types.UID]*sync.Mutex{}, news: make(chan struct{}),
 	}
-	r.machine = Machine{User: os.Geteuid(), Unbounded: r.tryGroups(ctx)}
+	r.machine = Machine{User: os.Geteuid(), Unbounded: r.tryGroups(ctx), Findable: len(r.beacons) > 0}
 	r.machine.Bounded = r.groups.bounded()
 	_ = r.sweep() // what a pod's files do not tell now, they may later
 	return r, nil
@@ -262,7 +270,7 @@ func (r *Runtime) RunPod(ctx context.Context, pod node.Sandbox) (node.SandboxSta
 		return node.SandboxState{}, err
 	}
 	if err := r.launch(at, pod); err != nil {
-		return node.SandboxState{}, errors.Join(err, os.RemoveAll(at.dir))
+		return node.SandboxState{}, errors.Join(err, os.RemoveAll(at.dir), r.dark(pod.UID, at.id))
 	}
 	r.tell()
 	return r.state(ctx, pod.UID, at), nil
@@ -270,7 +278,7 @@ func (r *Runtime) RunPod(ctx context.Context, pod node.Sandbox) (node.SandboxSta
 
 // launch starts the shim of a sandbox. It is waited for as long as this process lives, so that it leaves no zombie.
 func (r *Runtime) launch(at place, pod node.Sandbox) error {
-	if err := writeJSON(filepath.Join(at.dir, shim.PodFile), shim.Pod{Hostname: pod.Hostname, Sysctls: pod.Sysctls}); err != nil {
+	if err := writeJSON(filepath.Join(at.dir, shim.PodFile), shim.Pod{Hostname: pod.Hostname, Sysctls: pod.Sysctls, Beacon: r.light(at, pod)}); err != nil {
 		return err
 	}
 	if err := writeNames(at.dir, pod, address(pod.UID)); err != nil {
@@ -297,6 +305,11 @@ func (r *Runtime) RemovePod(ctx context.Context, uid types.UID) error {
 		return err
 	}
 	defer r.alone(uid)()
+	if f, ok := r.foreign(uid); ok {
+		if err := r.removeForeign(ctx, f); err != nil {
+			return fmt.Errorf("remove pod: %w", err)
+		}
+	}
 	all, err := sandboxes(dir)
 	if err != nil {
 		return err
@@ -309,7 +322,7 @@ func (r *Runtime) RemovePod(ctx context.Context, uid types.UID) error {
 			return err
 		}
 	}
-	if err := image.RemoveTree(dir); err != nil {
+	if err := errors.Join(image.RemoveTree(dir), r.dark(uid)); err != nil {
 		return fmt.Errorf("remove pod: %w", err)
 	}
 	r.tell()

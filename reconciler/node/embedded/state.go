@@ -44,7 +44,12 @@ func (r *Runtime) Pod(ctx context.Context, uid types.UID) (node.PodState, bool, 
 	}
 	text, err := os.ReadFile(filepath.Join(dir, recordFile))
 	if errors.Is(err, fs.ErrNotExist) {
-		return node.PodState{}, false, nil
+		f, ok := r.foreign(uid)
+		if !ok {
+			return node.PodState{}, false, nil
+		}
+		p, err := r.foreignState(ctx, f)
+		return p, err == nil, err
 	}
 	var p node.PodState
 	if err == nil {
@@ -57,20 +62,28 @@ func (r *Runtime) Pod(ctx context.Context, uid types.UID) (node.PodState, bool, 
 	if err != nil {
 		return node.PodState{}, false, err
 	}
+	if err := r.fill(ctx, &p, all); err != nil {
+		return node.PodState{}, false, err
+	}
+	return p, true, nil
+}
+
+// fill adds what a pod has in its sandboxes, of which the last one counts.
+func (r *Runtime) fill(ctx context.Context, p *node.PodState, all []place) error {
 	for i, at := range all {
-		runs, alive, err := r.runs(ctx, at, uid)
+		runs, alive, err := r.runs(ctx, at, p.Pod.UID)
 		if err != nil {
-			return node.PodState{}, false, err
+			return err
 		}
 		p.Containers = append(p.Containers, runs...)
 		if i == len(all)-1 {
-			p.Sandbox = node.SandboxState{ID: at.id, IP: address(uid), Running: alive, Created: at.created()}
+			p.Sandbox = node.SandboxState{ID: at.id, IP: address(p.Pod.UID), Running: alive, Created: at.created()}
 		}
 	}
 	slices.SortFunc(p.Containers, func(a, b node.ContainerState) int {
 		return cmp.Or(cmp.Compare(a.Name, b.Name), cmp.Compare(a.Attempt, b.Attempt))
 	})
-	return p, true, nil
+	return nil
 }
 
 // List implements node.Sandboxes.
@@ -79,7 +92,10 @@ func (r *Runtime) List(ctx context.Context) ([]node.PodState, error) {
 	if err != nil {
 		return nil, err
 	}
-	var out []node.PodState
+	out, err := r.foreigners(ctx)
+	if err != nil {
+		return nil, err
+	}
 	for _, e := range entries {
 		if !e.IsDir() {
 			continue
@@ -88,10 +104,13 @@ func (r *Runtime) List(ctx context.Context) ([]node.PodState, error) {
 		if err != nil {
 			continue // a directory that is no pod's, or one that is being made
 		}
-		if ok {
+		if i := slices.IndexFunc(out, func(o node.PodState) bool { return o.Pod.UID == p.Pod.UID }); ok && i >= 0 {
+			out[i] = p
+		} else if ok {
 			out = append(out, p)
 		}
 	}
+	slices.SortFunc(out, func(a, b node.PodState) int { return cmp.Compare(a.Pod.UID, b.Pod.UID) })
 	return out, nil
 }
 

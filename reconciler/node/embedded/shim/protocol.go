@@ -27,6 +27,8 @@ const (
 type Pod struct {
 	Hostname string            `json:"hostname"`
 	Sysctls  map[string]string `json:"sysctls,omitempty"` // of the namespaces that a pod has
+	// Beacon is another directory to listen in, for when that of the pod is lost.
+	Beacon string `json:"beacon,omitempty"`
 	// Record is the driver's own: it is kept, never read.
 	Record json.RawMessage `json:"record,omitempty"`
 }

@@ -22,7 +22,8 @@ import (
 
 // server is a shim at work.
 type server struct {
-	dir string
+	dir    string
+	beacon string // see Pod
 
 	mu         sync.Mutex // guards what follows
 	containers map[string]*container
@@ -47,9 +48,22 @@ func run(args []string) int {
 	if err != nil {
 		return fail(err)
 	}
+	if s.beacon != "" {
+		if b, err := listen(s.beacon); err == nil {
+			go s.accept(b) // ends with the process
+		} else {
+			fmt.Fprintln(os.Stderr, err) // the pod is found in its directory
+		}
+	}
 	if err := ready.Close(); err != nil {
 		return fail(err)
 	}
+	s.accept(l)
+	return 0
+}
+
+// accept takes connections for as long as the process lives.
+func (s *server) accept(l *net.UnixListener) {
 	for {
 		c, err := l.AcceptUnix()
 		if err != nil { // as when there are no descriptors left: the pod goes on, and they come back
@@ -88,7 +102,13 @@ func (s *server) prepare() (*net.UnixListener, error) {
 			return nil, err
 		}
 	}
-	dir, err := os.Open(s.dir)
+	s.beacon = pod.Beacon
+	return listen(s.dir)
+}
+
+// listen makes the socket in a directory.
+func listen(in string) (*net.UnixListener, error) {
+	dir, err := os.Open(in)
 	if err != nil {
 		return nil, fmt.Errorf("listen: %w", err)
 	}
