@@ -190,8 +190,7 @@ func (l *Loop) take(ctx context.Context, f *follower) ([]engine.Key, error) {
 	}
 	keys = append(keys, released...)
 	l.reconsider(f)
-	l.o.Log.Info().Str("source", f.Name).Str("commit", short(f.cursor.Commit)).Int("steps", len(steps)).
-		Int("changed", len(keys)).Msg("synced")
+	synced(l.o.Log, f.Name, f.cursor.Commit, rendered, len(keys))
 	return keys, nil
 }
 
@@ -308,7 +307,8 @@ func (f *follower) render(ctx context.Context, st Step) (Rendered, error) {
 	if err != nil {
 		return Rendered{}, err
 	}
-	out := Rendered{Step: st}
+	out := Rendered{Step: st, Unrendered: unrendered(up.Problems, st.Hash)}
+	out.Invalid = len(out.Unrendered) > 0
 	before := f.takeOut(up.Roots, &out)
 	f.putIn(up.Roots, st.Hash, before)
 	for k, old := range before {

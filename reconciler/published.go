@@ -46,6 +46,9 @@ func (l *Loop) publish(f *follower) {
 	}
 	for _, a := range f.Apps {
 		as := AppStatus{Name: a.Name, Path: a.Path, Commit: f.cursor.Commit}
+		if slices.ContainsFunc(s.Problems, func(p manifests.Problem) bool { return p.App == a.Name && p.Reason == manifests.AppPathMissing }) {
+			as.Commit, as.Stale = "", true // unless a root of it is known from before
+		}
 		for id := range f.stale {
 			if app, _, _ := strings.Cut(id, "\x00"); app == a.Name {
 				as.Stale = true

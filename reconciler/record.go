@@ -7,6 +7,7 @@ import (
 
 	appsv1 "k8s.io/api/apps/v1"
 
+	"github.com/belay-dev/belay/manifests"
 	"github.com/belay-dev/belay/reconciler/engine"
 	"github.com/belay-dev/belay/reconciler/ledger"
 	"github.com/belay-dev/belay/state"
@@ -47,9 +48,10 @@ type Delta struct {
 // Rendered is a step with what it changed.
 type Rendered struct {
 	Step        Step
-	Deltas      []Delta // by key
-	Invalid     bool    // something it changed did not render
-	KindChanged bool    // a root changed its kind
+	Deltas      []Delta             // by key
+	Invalid     bool                // something it changed did not render
+	KindChanged bool                // a root changed its kind
+	Unrendered  []manifests.Problem // what kept something of it from being rendered, and is news
 }
 
 // Recorded is what steps leave in the ledger, in the order of writing.

@@ -234,14 +234,14 @@ func (s *shellServer) config(r *repo) Config {
 	cfg := r.config()
 	cfg.URL = "ssh://git@" + s.addr + r.dir
 	cfg.Auth = Auth{KeyFile: s.key, KnownHostsFile: s.known}
-	cfg.Timeout = 10 * time.Second
+	cfg.Timeout = 2 * time.Minute
 	return cfg
 }
 
 func (w *webServer) config(r *repo) Config {
 	cfg := r.config()
 	cfg.URL = w.URL + "/" + filepath.Base(r.dir)
-	cfg.Timeout = 10 * time.Second
+	cfg.Timeout = 2 * time.Minute
 	return cfg
 }
 

@@ -163,7 +163,7 @@ func TestScanHostKeys(t *testing.T) {
 	r := newRepo(t)
 	r.commit("main", "first", map[string]string{"f": "1"})
 	s := serveSSH(t, false)
-	keys, err := ScanHostKeys(t.Context(), s.addr, 10*time.Second)
+	keys, err := ScanHostKeys(t.Context(), s.addr, 2*time.Minute)
 	if err != nil || len(keys) != 1 || keys[0].Type != ssh.KeyAlgoED25519 || keys[0].Fingerprint != ssh.FingerprintSHA256(s.host.PublicKey()) {
 		t.Fatalf("%+v, %v", keys, err)
 	}

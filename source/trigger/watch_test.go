@@ -78,7 +78,7 @@ func (w *watched) reported(what string) time.Time {
 	select {
 	case at := <-w.moved:
 		return at
-	case <-time.After(20 * time.Second):
+	case <-time.After(2 * time.Minute):
 		w.t.Fatalf("%s was not reported", what)
 	}
 	return time.Time{}

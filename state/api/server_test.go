@@ -130,7 +130,7 @@ func serve(t *testing.T) *served {
 	t.Cleanup(func() { s.stop(t) })
 	select {
 	case <-api.Ready():
-	case <-time.After(30 * time.Second):
+	case <-time.After(2 * time.Minute):
 		t.Fatal("the server does not get ready")
 	}
 	if s.config, err = clientcmd.BuildConfigFromFlags("", api.Kubeconfig()); err != nil {
@@ -334,7 +334,7 @@ func checkWatch(t *testing.T, s *served) {
 			if e.Type != want {
 				t.Fatalf("%s, want %s: %v", e.Type, want, e.Object)
 			}
-		case <-time.After(10 * time.Second):
+		case <-time.After(2 * time.Minute):
 			t.Fatalf("no %s", want)
 		}
 	}

@@ -270,8 +270,8 @@ func letGo(h state.Hold, git *control.GitChange) string {
 	case git == nil:
 	case git.State == string(rollback.GitQueued) || git.State == string(rollback.GitPushed):
 		return "it ends by itself with the git change, or " + release
-	case git.Compare != "":
-		return "merge " + git.Compare + ", or " + release
+	case git.URL != "":
+		return "merge " + git.URL + ", or " + release
 	case git.Branch != "":
 		return "merge " + git.Branch + ", or " + release
 	}
@@ -289,7 +289,9 @@ func (r *reader) hold(h state.Hold) control.Hold {
 		out.Stable = r.stable(h, &t.Template)
 	}
 	if c, ok := r.store.GitChange(h.Namespace, h.Name, reconciler.FieldTemplate); ok && c.ID == h.ID {
-		out.GitChange = &control.GitChange{Mode: cmp.Or(c.Made, c.Mode), State: c.State, Why: c.Reason, Commit: c.Commit, Branch: c.Branch, Compare: c.Compare}
+		out.GitChange = &control.GitChange{
+			ID: c.ID, Mode: cmp.Or(c.Made, c.Mode), State: c.State, Why: c.Reason, Commit: c.Commit, Branch: c.Branch, URL: c.Compare,
+		}
 	}
 	out.Next = letGo(h, out.GitChange)
 	return out

@@ -159,8 +159,8 @@ func (b *board) beside(d control.Deployment) control.Deployment {
 	d.Overrides = overridesOf(b.now.Overrides(d.Namespace, d.Name))
 	if h, ok := b.now.Hold(d.Namespace, d.Name); ok {
 		shown := b.hold(h)
-		d.Wants, d.Next = b.wants(h), shown.Next
-		shown.Next = "" // it is the Deployment's
+		d.Wants, d.GitChange, d.Next = b.wants(h), shown.GitChange, shown.Next
+		shown.GitChange, shown.Next = nil, "" // they are the Deployment's
 		d.Hold = &shown
 	}
 	return d

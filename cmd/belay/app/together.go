@@ -81,7 +81,7 @@ func maySecrets(caller control.Caller, asked bool) error {
 // gitChange shows what becomes of a rollback in Git.
 func gitChange(g rollback.GitChange) control.GitChange {
 	return control.GitChange{
-		Mode: string(g.Mode), State: string(g.State), Why: g.Why, Commit: g.Commit, Branch: g.Branch, Compare: g.Compare,
+		Mode: string(g.Mode), State: string(g.State), Why: g.Why, Commit: g.Commit, Branch: g.Branch, URL: g.Compare,
 		Undo: g.Undo, Files: g.Files, Objects: g.Objects, Failed: g.Failed, Hint: g.Hint,
 	}
 }

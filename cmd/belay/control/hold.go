@@ -73,12 +73,13 @@ type Rollback struct {
 
 // GitChange is what becomes of a rollback in Git.
 type GitChange struct {
-	Mode    string `json:"mode"`          // revert, restore or hold
-	State   string `json:"state"`         // none, queued, pushed or branch
-	Why     string `json:"why,omitempty"` // why not another mode
-	Commit  string `json:"commit,omitempty"`
-	Branch  string `json:"branch,omitempty"`
-	Compare string `json:"compare,omitempty"` // address
+	ID     string `json:"id,omitempty"`  // of the hold that it is about; absent of a preview
+	Mode   string `json:"mode"`          // revert, restore or hold
+	State  string `json:"state"`         // none, queued, pushed or branch
+	Why    string `json:"why,omitempty"` // why not another mode
+	Commit string `json:"commit,omitempty"`
+	Branch string `json:"branch,omitempty"`
+	URL    string `json:"url,omitempty"` // where a person can merge the branch
 	// Of a preview: commits that would be reverted, newest first; files that would change; other objects that would; why
 	// the modes before this one do not pass; and what to do instead.
 	Undo    []string `json:"undo,omitempty"`
@@ -115,7 +116,7 @@ type Hold struct {
 	Since     time.Time `json:"since,omitzero"`
 	Until     time.Time `json:"until,omitzero"`
 	Wants     *Wants    `json:"wants,omitempty"` // what Git wants, where that is something else
-	// GitChange is what becomes of it in Git; nil where nothing is to be changed there.
+	// GitChange is what becomes of it in Git; nil where nothing is to be changed there. In a Status it is the Deployment's.
 	GitChange *GitChange `json:"gitChange,omitempty"`
 
 	Next string `json:"next,omitempty"` // what ends it

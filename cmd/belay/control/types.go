@@ -74,6 +74,8 @@ type Deployment struct {
 	Outcome   string   `json:"outcome,omitempty"`
 	Wants     *Wants   `json:"wants,omitempty"`
 	Hold      *Hold    `json:"hold,omitempty"`
+	// GitChange is what becomes of the hold in Git; nil where nothing is to be changed there.
+	GitChange *GitChange `json:"gitChange,omitempty"`
 	// Overrides are what people set beside Git.
 	Overrides []Override `json:"overrides,omitempty"`
 	Next      string     `json:"next,omitempty"` // what happens next, or what to do

@@ -86,8 +86,8 @@ func printHeld(w io.Writer, ds []control.Deployment, now time.Time) error {
 		if d.Wants != nil {
 			parts = append(parts, "git wants "+wanted(*d.Wants))
 		}
-		if d.Hold.GitChange != nil {
-			parts = append(parts, "git change: "+changing(*d.Hold.GitChange))
+		if d.GitChange != nil {
+			parts = append(parts, "git change: "+changing(*d.GitChange))
 		}
 		if d.Next != "" {
 			parts = append(parts, "next: "+d.Next)

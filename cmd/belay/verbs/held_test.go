@@ -20,11 +20,9 @@ func TestHeld(t *testing.T) {
 	pin.Manual, pin.Stable, pin.Commit, pin.Reason, pin.Until = true, false, "", "", now.Add(30*time.Hour)
 	wants := &control.Wants{Commit: "9bd01aa000", Images: []string{"web:2"}, Tainted: "image"}
 	web := control.Deployment{Namespace: "shop", Name: "web", Hold: &hold, Wants: wants, Next: "belay release deploy/web"}
-	branch := hold
-	branch.GitChange = &control.GitChange{State: "branch", Branch: "belay/rollback/01j8"}
-	merge := control.Deployment{Name: "web", Hold: &branch, Next: "merge https://git.example.com/compare"}
-	waits := hold
-	waits.GitChange = &control.GitChange{State: "queued", Why: "connection refused"}
+	branch := &control.GitChange{State: "branch", Branch: "belay/rollback/01j8"}
+	merge := control.Deployment{Name: "web", Hold: &hold, GitChange: branch, Next: "merge https://git.example.com/compare"}
+	waits := &control.GitChange{State: "queued", Why: "connection refused"}
 	other := control.Deployment{Namespace: "blog", Name: "web", Hold: &pin}
 	for _, c := range []struct {
 		ds   []control.Deployment
@@ -35,7 +33,7 @@ func TestHeld(t *testing.T) {
 			"\nweb  HELD at revision 4 (3f2a91c web:1, stable) by alice 02:14 \"5xx\" | git wants 9bd01aa web:2 (tainted: image) | next: belay release deploy/web\n"},
 		{[]control.Deployment{merge},
 			"\nweb  HELD at revision 4 (3f2a91c web:1, stable) by alice 02:14 \"5xx\" | git change: belay/rollback/01j8 not merged | next: merge https://git.example.com/compare\n"},
-		{[]control.Deployment{{Name: "web", Hold: &waits}},
+		{[]control.Deployment{{Name: "web", Hold: &hold, GitChange: waits}},
 			"\nweb  HELD at revision 4 (3f2a91c web:1, stable) by alice 02:14 \"5xx\" | git change: queued (connection refused)\n"},
 		{[]control.Deployment{other, {Name: "web", Namespace: "shop"}},
 			"\nblog/web  HELD at revision 4 (web:1) by alice 02:14, pinned until 2026-11-22 09:00\n"},

@@ -132,8 +132,8 @@ func gitLine(g control.GitChange) string {
 	if g.Why != "" {
 		s += ": " + g.Why
 	}
-	if g.Compare != "" {
-		s += " " + g.Compare
+	if g.URL != "" {
+		s += " " + g.URL
 	}
 	return Line(s)
 }
