@@ -27,7 +27,10 @@ func TestDemo(t *testing.T) {
 			if err != nil {
 				t.Fatalf("%v\n%s", err, out)
 			}
-			want := []string{"ErrImagePull", "deployment.apps/mediawiki rolled back", `Belay: Revert "Tercer despliegue`, "2 (now 4)", "RolledBack(by 4, "}
+			want := []string{
+				"ErrImagePull", "deployment.apps/mediawiki rolled back", `Belay: Revert "Tercer despliegue`, "2 (now 4)", "RolledBack(by 4, ",
+				"\n1         Primer despliegue. Desplegamos versión 1.43.5\n3         Tercer despliegue. Actualizamos a la versión 2\n4         Revert ",
+			}
 			if strings.Contains(out, "--runtime embedded") {
 				want = append(want, " requests, 0 failed\n")
 			}

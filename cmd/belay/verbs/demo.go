@@ -229,8 +229,13 @@ func (d *story) tell(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	d.say("\nThat ends the hold; nothing rolls, for what Git wants runs already. Every commit has its outcome:\n")
-	err = errors.Join(d.show(ctx, "sync", "--wait"), d.show(ctx, "holds"), d.show(ctx, "history", "deploy/mediawiki"))
+	d.say("\nThat ends the hold; nothing rolls, for what Git wants runs already:\n")
+	err = errors.Join(d.show(ctx, "sync", "--wait"), d.show(ctx, "holds"))
+	if err != nil {
+		return err
+	}
+	d.say("\nRevision 2 came back as 4, as Kubernetes numbers it, and every commit has its outcome:\n")
+	err = errors.Join(d.show(ctx, "rollout", "history", "deploy/mediawiki"), d.show(ctx, "history", "deploy/mediawiki"))
 	if err != nil {
 		return err
 	}
