@@ -6,9 +6,10 @@ import (
 	"context"
 	"os"
 
+	"github.com/belay-dev/belay/cmd/belay/app"
 	"github.com/belay-dev/belay/cmd/belay/kube"
 	"github.com/belay-dev/belay/cmd/belay/verbs"
 	_ "github.com/belay-dev/belay/reconciler/node/embedded/shim/takeover"
 )
 
-func main() { os.Exit(verbs.Main(context.Background(), kube.New)) }
+func main() { os.Exit(verbs.Main(context.Background(), kube.New, app.Seams{})) }

@@ -26,7 +26,7 @@ import (
 // TestMain lets the test binary be the command belay, and kubectl as its libraries have it.
 func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){
-		"belay": func() { os.Exit(verbs.Main(context.Background(), kube.New)) },
+		"belay": func() { os.Exit(verbs.Main(context.Background(), kube.New, app.Seams{Now: clock()})) },
 		"kubectl": func() {
 			if cmd.NewDefaultKubectlCommand().Execute() != nil {
 				os.Exit(1)
@@ -51,13 +51,15 @@ func needGit(t *testing.T) {
 //
 //	serving            wait until the service answers
 //	githttp TOKENFILE  serve the directory over HTTP at $HTTP_URL
-//	gitssh KEYFILE     serve the directory over ssh at $SSH_ADDR, and write the key that opens it
+//	gitssh KEYFILE     serve the directory over ssh at $SSH_ADDR, and write the key that opens it; while there is a file
+//	                   away, every connection is closed at once
 //	stopssh            stop serving over ssh
 //	hook PATH SECRET FILE STATUS  send FILE to the webhook address as GitHub does, and expect STATUS
 //	deliver FILE SECRETFILE STATUS  send the delivery of a Git host that is in FILE, and expect STATUS
 //	healthy            the health checks answer
 //	call ROLE METHOD PATH BODY STATUS  ask Belay's own API, on the socket or, with a ROLE other than socket, over
 //	                   the network with the token of the role; the answer is in the file answer
+//	forward DURATION   set the clock of every belay of the script forward
 //	normal FILE        hashes, ages, times and temporary names in FILE made equal
 //	eventually CMD...  repeat a command until it succeeds
 func TestScripts(t *testing.T) {
@@ -67,6 +69,7 @@ func TestScripts(t *testing.T) {
 		Dir: "testdata",
 		Setup: func(e *testscript.Env) error {
 			setenv(e.Setenv, e.WorkDir)
+			e.Setenv(envClock, filepath.Join(e.WorkDir, ".clock"))
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
@@ -82,6 +85,7 @@ func TestScripts(t *testing.T) {
 			"load":    load,
 			"deliver": deliver,
 			"stopssh": stopSSH,
+			"forward": forward,
 			"call":    call,
 			"healthy": func(ts *testscript.TestScript, neg bool, args []string) {
 				service, err := app.ReadService(ts.Getenv("BELAY_DATA_DIR"))

@@ -135,12 +135,14 @@ func (s *sshServer) accept(l net.Listener) {
 		}
 		wg.Go(func() {
 			defer c.Close()
-			s.connection(c)
+			if _, err := os.Stat(filepath.Join(s.dir, "away")); err != nil {
+				s.connection(c)
+			}
 		})
 	}
 }
 
-// connection runs git upload-pack for every session of a connection.
+// connection runs what git asks for in every session of a connection.
 func (s *sshServer) connection(c net.Conn) {
 	_, channels, requests, err := ssh.NewServerConn(c, s.config)
 	if err != nil {
@@ -170,8 +172,11 @@ func (s *sshServer) session(channel ssh.Channel, requests <-chan *ssh.Request) {
 		if ssh.Unmarshal(r.Payload, &command) != nil {
 			return
 		}
-		_, path, _ := strings.Cut(command.Line, " ")
-		cmd := exec.Command("git", "upload-pack", filepath.Join(s.dir, strings.Trim(path, "'")))
+		service, path, _ := strings.Cut(command.Line, " ")
+		if service != "git-upload-pack" && service != "git-receive-pack" {
+			return
+		}
+		cmd := exec.Command("git", strings.TrimPrefix(service, "git-"), filepath.Join(s.dir, strings.Trim(path, "'")))
 		cmd.Stdin, cmd.Stdout, cmd.Stderr = io.Reader(channel), channel, channel.Stderr()
 		status := struct{ Code uint32 }{}
 		if cmd.Run() != nil {

@@ -16,6 +16,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 	"k8s.io/kubectl/pkg/cmd"
 
+	"github.com/belay-dev/belay/cmd/belay/app"
 	"github.com/belay-dev/belay/cmd/belay/kube"
 	"github.com/belay-dev/belay/cmd/belay/verbs"
 )
@@ -47,7 +48,7 @@ func kubectls(path string) []string {
 // TestMain lets the test binary be belay, and kubectl as its libraries have it.
 func TestMain(m *testing.M) {
 	testscript.Main(quick{m}, map[string]func(){
-		"belay": func() { os.Exit(verbs.Main(context.Background(), kube.New)) },
+		"belay": func() { os.Exit(verbs.Main(context.Background(), kube.New, app.Seams{})) },
 		"kubectl": func() {
 			if cmd.NewDefaultKubectlCommand().Execute() != nil {
 				os.Exit(1)

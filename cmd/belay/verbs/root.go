@@ -22,20 +22,24 @@ type env struct {
 	now      func() time.Time
 	dataDir  string // flag
 	api      app.NewAPI
+	seams    app.Seams
 	// uncaught gives signals back to the system: what does not end with a context must end with them.
 	uncaught func()
 }
 
-// Main executes the process's own command line, whose services serve the Kubernetes API that is given. The first
-// interrupt or termination signal stops it cleanly; the second one is not caught, so that it ends a stop that takes too
-// long.
-func Main(ctx context.Context, api app.NewAPI) int {
+// Main executes the process's own command line, whose services serve the Kubernetes API that is given, in the world of the
+// seams. The first interrupt or termination signal stops it cleanly; the second one is not caught, so that it ends a stop
+// that takes too long.
+func Main(ctx context.Context, api app.NewAPI, seams app.Seams) int {
 	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	context.AfterFunc(ctx, stop)
 	// Not stop: it would end the context, which some of kubectl's commands take for their time being over.
 	uncaught := func() { signal.Reset(os.Interrupt, syscall.SIGTERM) }
-	e := &env{in: os.Stdin, out: os.Stdout, err: os.Stderr, now: time.Now, api: api, uncaught: uncaught}
+	e := &env{in: os.Stdin, out: os.Stdout, err: os.Stderr, now: time.Now, api: api, seams: seams, uncaught: uncaught}
+	if seams.Now != nil {
+		e.now = seams.Now
+	}
 	return e.run(ctx, os.Args[1:])
 }
 

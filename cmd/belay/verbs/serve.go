@@ -34,7 +34,7 @@ func (e *env) serve() *cobra.Command {
 				return err
 			}
 			a := app.New(c, dir, logger(e.err))
-			a.API, a.Network = e.api, networkCommand()
+			a.API, a.Network, a.Seams = e.api, networkCommand(), e.seams
 			again := make(chan os.Signal, 1)
 			signal.Notify(again, syscall.SIGHUP)
 			defer signal.Stop(again)
