@@ -48,16 +48,10 @@ func whole(t *testing.T, r *repo, cfg Config, name string) {
 	m := openMirror(t, cfg)
 	defer m.Close()
 	w := m.Writer(Push{})
-	lock := filepath.Join(r.dir, "refs", "heads", "main.lock")
 	err := fmt.Errorf("not tried")
 	for i := 0; i < 100 && err != nil; i++ {
 		if _, err = w.Land(t.Context(), once(w, name)); err != nil {
 			wantKind(t, err, KindServer) // the server may still move the branch for the one that was killed
-			if e := new(Error); asError(err, &e) && strings.Contains(e.Hint, lock) {
-				if err := os.Remove(lock); err != nil {
-					t.Fatal(err)
-				}
-			}
 		}
 	}
 	if err != nil {

@@ -162,29 +162,19 @@ func moveRef(dir, branch string, old plumbing.Hash, p *Proposal) error {
 			return errors.Join(err, &Error{Kind: KindRejected, Op: "push", Err: fmt.Errorf("branch %s is in the way of %s", above, branch)})
 		}
 	}
-	file := filepath.Join(dir, filepath.FromSlash(branchRef(branch)))
+	file := refFile(dir, branch)
 	if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
 		return err
 	}
-	lock, err := os.OpenFile(file+".lock", os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o644)
-	if errors.Is(err, fs.ErrExist) {
-		return &Error{Kind: KindServer, Op: "push", Err: fmt.Errorf("branch %s is locked", branch), Hint: "if no git runs there, remove " + file + ".lock"}
-	}
+	unlock, err := lockRef(dir, branch, p.id)
 	if err != nil {
 		return err
 	}
-	drop := func(err error) error { return errors.Join(err, lock.Close(), os.Remove(lock.Name())) }
 	if done, err := mayMove(dir, branch, old, p); done || err != nil {
-		return drop(err)
+		return errors.Join(err, os.Remove(file+lockSuffix), unlock())
 	}
-	if _, err := fmt.Fprintf(lock, "%s\n", p.id); err != nil {
-		return drop(err)
+	if err := os.Rename(file+lockSuffix, file); err != nil {
+		return errors.Join(err, os.Remove(file+lockSuffix), unlock())
 	}
-	if err := lock.Sync(); err != nil {
-		return drop(err)
-	}
-	if err := os.Rename(lock.Name(), file); err != nil {
-		return drop(err)
-	}
-	return errors.Join(lock.Close(), syncDir(filepath.Dir(file)))
+	return errors.Join(unlock(), syncDir(filepath.Dir(file)))
 }
