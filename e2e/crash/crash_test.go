@@ -69,13 +69,14 @@ type run struct {
 	branch string
 	dir    string
 
-	refuse  int  // point at which the disk refuses a few writes
-	push    bool // rollbacks are pushed
-	asked   int  // points passed when a rollback was asked for
-	process *exec.Cmd
-	exited  chan struct{}
-	ready   chan struct{}
-	client  *control.Client
+	refuse    int  // point at which the disk refuses a few writes
+	push      bool // rollbacks are pushed
+	onFailure bool // Deployments go back by themselves
+	asked     int  // points passed when a rollback was asked for
+	process   *exec.Cmd
+	exited    chan struct{}
+	ready     chan struct{}
+	client    *control.Client
 
 	mu      sync.Mutex
 	starts  int
@@ -127,10 +128,9 @@ func play(t *testing.T, repo *repository, branch string, at int) *run {
 // start begins a process, to be killed at a point, and waits until it answers or is gone.
 func (r *run) start(at int) {
 	r.t.Helper()
-	// The lock that a killed push left on the branch is a person's to take away, as its hint says: Git does not either.
-	_ = os.Remove(filepath.Join(r.repo.dir, "refs", "heads", r.branch+".lock"))
 	cmd := exec.CommandContext(r.t.Context(), os.Args[0])
-	cmd.Env = append(os.Environ(), envDir+"="+r.dir, envRepo+"="+r.repo.dir, envBranch+"="+r.branch, fmt.Sprintf("%s=%d", envAt, at), fmt.Sprintf("%s=%d", envRefuse, r.refuse), fmt.Sprintf("%s=%t", envPush, r.push))
+	cmd.Env = append(os.Environ(), envDir+"="+r.dir, envRepo+"="+r.repo.dir, envBranch+"="+r.branch, fmt.Sprintf("%s=%d", envAt, at),
+		fmt.Sprintf("%s=%d", envRefuse, r.refuse), fmt.Sprintf("%s=%t", envPush, r.push), fmt.Sprintf("%s=%t", envOnFailure, r.onFailure))
 	var log bytes.Buffer
 	cmd.Stderr = &log
 	out, err := cmd.StdoutPipe()

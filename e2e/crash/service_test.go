@@ -19,6 +19,7 @@ import (
 	"github.com/belay-dev/belay/cmd/belay/app"
 	"github.com/belay-dev/belay/reconciler/node"
 	"github.com/belay-dev/belay/reconciler/node/simulated"
+	"github.com/belay-dev/belay/reconciler/rollback"
 	"github.com/belay-dev/belay/state"
 )
 
@@ -30,6 +31,8 @@ const (
 	envAt     = "BELAY_CRASH_AT"     // the point at which the process kills itself; 0: it does not
 	envRefuse = "BELAY_CRASH_REFUSE" // the point at which the disk begins to refuse a few writes; 0: none
 	envPush   = "BELAY_CRASH_PUSH"   // whether rollbacks are pushed
+	// envOnFailure: whether Deployments go back by themselves, with a branch for review.
+	envOnFailure = "BELAY_CRASH_ON_FAILURE"
 )
 
 func TestMain(m *testing.M) {
@@ -52,6 +55,9 @@ func serve(ctx context.Context, out io.Writer) error {
 	}
 	src, a := app.DefaultSource(), app.DefaultApp()
 	a.Name = "shop"
+	if os.Getenv(envOnFailure) == "true" {
+		a.OnFailure = rollback.FailureRollback
+	}
 	src.Name, src.URL, src.Branch, src.Interval = "shop", os.Getenv(envRepo), os.Getenv(envBranch), time.Hour
 	src.Apps = []app.AppConfig{a}
 	if os.Getenv(envPush) == "true" {

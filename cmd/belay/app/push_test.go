@@ -385,22 +385,3 @@ func TestKilledWhilePushing(t *testing.T) {
 		})
 	}
 }
-
-// An override of the scale becomes a commit.
-func TestScaleIsPushed(t *testing.T) {
-	t.Parallel()
-	s := newShop(t).serve(t.TempDir(), nil)
-	s.deploy()
-	if _, err := s.loop.Override(t.Context(), rollback.OverrideRequest{Namespace: "default", Name: "web", Field: rollback.FieldReplicas, Value: "5", By: "alice"}); err != nil {
-		t.Fatal(err)
-	}
-	s.until("the commit", func() bool {
-		return strings.Contains(gitIn(t, s.bare, "show", "main:web.yaml"), "replicas: 5") && len(s.store.GitChanges()) == 0 && len(s.store.Overrides("default", "web")) == 0
-	})
-	if got := gitIn(t, s.bare, "log", "-1", "--format=%s", "main"); got != "Scale web to 5" {
-		t.Errorf("subject %q", got)
-	}
-	if got := gitIn(t, s.bare, "diff", "--numstat", "main~1", "main"); got != "1\t1\tweb.yaml" {
-		t.Errorf("changed %q", got)
-	}
-}
