@@ -270,7 +270,11 @@ var standings = map[rollback.Standing]Reason{
 func (p *planner) withheld(s Subject) Withheld {
 	h := *s.Hold
 	w := Withheld{Key: s.Key, Reason: ReasonHeld, Detail: cmp.Or(standings[p.verdict.Standing], DetailRolledBack), Message: HoldMessage(h), Until: h.Until}
-	if m := p.verdict.Message(); m != "" {
+	switch m := p.verdict.Message(); m {
+	case "":
+	case h.Reason: // it is held for that alone
+		w.Message += "; Git wants it"
+	default:
 		w.Message += "; Git wants what is bad: " + m
 	}
 	return w
