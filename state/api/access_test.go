@@ -14,6 +14,10 @@ import (
 	"testing"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apiserver/pkg/authorization/authorizer"
 )
 
@@ -70,14 +74,18 @@ func checkHostile(t *testing.T, s *served) {
 		body         string
 		want         int
 	}{
-		"huge":       {"POST", maps, `{"data":{"x":"` + strings.Repeat("a", 4<<20) + `"}}`, 413},
-		"deep":       {"POST", maps, strings.Repeat("[", 100000), 400},
-		"no json":    {"POST", maps, "\x00\x01", 400},
-		"up":         {"GET", "/api/v1/namespaces/default/configmaps/..%2f..%2fsecrets", "", 404},
-		"bad limit":  {"GET", maps + "?limit=x", "", 400},
-		"bad token":  {"GET", maps + "?limit=1&continue=zzz", "", 400},
-		"future":     {"GET", maps + "?resourceVersion=99999999&resourceVersionMatch=Exact", "", 504},
-		"patch type": {"PATCH", maps + "/x", "[]", 415},
+		"huge":        {"POST", maps, `{"data":{"x":"` + strings.Repeat("a", 4<<20) + `"}}`, 413},
+		"deep":        {"POST", maps, `{"metadata":{"name":"deep"},"x":` + strings.Repeat("[", 100_000) + strings.Repeat("]", 100_000) + "}", 400},
+		"not as deep": {"POST", maps, `{"metadata":{"name":"deep"},"x":` + strings.Repeat("[", 100) + strings.Repeat("]", 100) + "}", 201},
+		"no json":     {"POST", maps, "\x00\x01", 400},
+		"up":          {"GET", "/api/v1/namespaces/default/configmaps/..%2f..%2fdefault", "", 404},
+		"further up":  {"GET", "/api/v1/namespaces/default/configmaps/%2e%2e", "", 400},
+		"made up":     {"POST", maps, `{"metadata":{"name":"../../secrets/x"}}`, 422},
+		"elsewhere":   {"POST", maps, `{"metadata":{"name":"x","namespace":"other"}}`, 400},
+		"bad limit":   {"GET", maps + "?limit=x", "", 400},
+		"bad token":   {"GET", maps + "?limit=1&continue=zzz", "", 400},
+		"future":      {"GET", maps + "?resourceVersion=99999999&resourceVersionMatch=Exact", "", 504},
+		"patch type":  {"PATCH", maps + "/x", "[]", 415},
 		"unknown field": {"POST", maps + "?fieldValidation=Strict",
 			`{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"u"},"datum":{}}`, 400},
 		"long name": {"GET", maps + "/" + strings.Repeat("a", 100_000), "", 404},
@@ -87,6 +95,68 @@ func checkHostile(t *testing.T, s *served) {
 		if err != nil || got != c.want {
 			t.Errorf("%s: %d %v, want %d", name, got, err, c.want)
 		}
+	}
+	// A slash that is written otherwise is one to those who decide, too.
+	tokens, err := openTokens(filepath.Join(s.dir, "tokens"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, k := range tokens {
+		got, err := s.status(t, "GET", "/api/v1/namespaces/default%2fsecrets", k.secret, nil)
+		if want := map[Role]int{RoleView: 403, RoleRollback: 403, RoleEdit: 200}[k.role]; err != nil || got != want {
+			t.Errorf("%s reads secrets: %d %v, want %d", k.role, got, err, want)
+		}
+	}
+	checkHostilePatches(t, s)
+}
+
+// checkHostilePatches: each is refused because of what the row says, and the object stays as it was.
+func checkHostilePatches(t *testing.T, s *served) {
+	ctx, maps := t.Context(), s.as(t, RoleEdit).CoreV1().ConfigMaps("default")
+	before, err := maps.Create(ctx, &corev1.ConfigMap{
+		ObjectMeta: metav1.ObjectMeta{Name: "patched"}, Data: map[string]string{"a": strings.Repeat("a", 100_000)},
+	}, metav1.CreateOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	deep := strings.Repeat(`{"a":`, 100_000) + "1" + strings.Repeat("}", 100_000)
+	copies := strings.Repeat(`{"op":"copy","from":"/data","path":"/metadata/x"},`, 100)
+	for name, c := range map[string]struct {
+		kind types.PatchType
+		text string
+		want int32
+	}{
+		"json, not one":             {types.JSONPatchType, `{"op":"remove"}`, 400},
+		"json, no such path":        {types.JSONPatchType, `[{"op":"remove","path":"/data/none"}]`, 422},
+		"json, no such op":          {types.JSONPatchType, `[{"op":"explode","path":"/data/a"}]`, 422},
+		"json, many":                {types.JSONPatchType, "[" + strings.Repeat(`{"op":"test","path":"/kind","value":"ConfigMap"},`, 10_001) + `{"op":"test","path":"/kind","value":"ConfigMap"}]`, 413},
+		"json, copies":              {types.JSONPatchType, "[" + copies + `{"op":"test","path":"/kind","value":"ConfigMap"}]`, 422},
+		"merge, not one":            {types.MergePatchType, `[1`, 400},
+		"merge, deep":               {types.MergePatchType, deep, 400},
+		"merge, wrong type":         {types.MergePatchType, `{"data":[1]}`, 422},
+		"merge, another name":       {types.MergePatchType, `{"metadata":{"name":"other"}}`, 400},
+		"merge, another space":      {types.MergePatchType, `{"metadata":{"namespace":"other"}}`, 400},
+		"merge, another UID":        {types.MergePatchType, `{"metadata":{"uid":"x"}}`, 422},
+		"merge, another type":       {types.MergePatchType, `{"kind":"Secret"}`, 422},
+		"strategic, not one":        {types.StrategicMergePatchType, `"x"`, 400},
+		"strategic, deep":           {types.StrategicMergePatchType, deep, 400},
+		"strategic, no such":        {types.StrategicMergePatchType, `{"$patch":"explode"}`, 500},
+		"applied, not one":          {types.ApplyPatchType, "a: [", 400},
+		"applied, another name":     {types.ApplyPatchType, `{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"other"}}`, 400},
+		"applied, in nobody's name": {types.ApplyPatchType, `{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"patched"}}`, 422},
+	} {
+		var by metav1.PatchOptions
+		if c.kind == types.ApplyPatchType && !strings.HasSuffix(name, "nobody's name") {
+			by.FieldManager = "somebody"
+		}
+		_, err := maps.Patch(ctx, "patched", c.kind, []byte(c.text), by)
+		var status apierrors.APIStatus
+		if !errors.As(err, &status) || status.Status().Code != c.want {
+			t.Errorf("%s: %.300v, want %d", name, err, c.want)
+		}
+	}
+	if after, err := maps.Get(ctx, "patched", metav1.GetOptions{}); err != nil || after.ResourceVersion != before.ResourceVersion {
+		t.Errorf("%v changed %v", err, after.ManagedFields)
 	}
 }
 

@@ -59,6 +59,8 @@ type Options struct {
 	Paths map[string]http.Handler
 	Now   func() time.Time
 	Log   zerolog.Logger
+
+	slowest time.Duration // tests set it; 0: the constant
 }
 
 // Server is the Kubernetes API. Run it once.
@@ -224,6 +226,7 @@ func configure(o Options, tokens func() []token, b *backend) (*genericapiserver.
 	config.AuditBackend = auditLog{o.Log}
 	config.AuditPolicyRuleEvaluator = auditPolicy{}
 	config.LongRunningFunc = longRunning(o.Paths)
+	bound(config, o.slowest)
 	config.ReadyzChecks = append(config.ReadyzChecks, healthz.NamedCheck("disk", func(*http.Request) error {
 		return o.Store.DiskError()
 	}))
