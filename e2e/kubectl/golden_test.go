@@ -48,7 +48,7 @@ func golden(ts *testscript.TestScript, _ bool, args []string) {
 	if filepath.IsAbs(ts.Getenv("KUBECTL")) {
 		return
 	}
-	got := strings.ReplaceAll(ts.ReadFile("stdout"), ts.Getenv("WORK"), "$WORK")
+	got := strings.NewReplacer(ts.Getenv("WORK"), "$WORK", ts.Getenv("SITE"), "$SITE").Replace(ts.ReadFile("stdout"))
 	for _, c := range changing {
 		got = c.re.ReplaceAllString(got, c.to)
 	}

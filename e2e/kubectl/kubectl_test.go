@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -97,7 +98,7 @@ const patience = 3 * time.Minute
 //	golden NAME        compare what kubectl printed last with a golden file
 //	backend FILE       ask the forwarded port that FILE tells of, and print the answer
 //
-// and the conditions stock, when it is not belay, and installed, when it is a program of its own.
+// the variable SITE, where a web server has the script's files, and the conditions stock, when it is not belay, and installed, when it is a program of its own.
 func run(t *testing.T, kubectl string, changes ...func(*testscript.Params)) {
 	if _, err := exec.LookPath("git"); err != nil {
 		t.Skip("git is not installed")
@@ -114,6 +115,9 @@ func run(t *testing.T, kubectl string, changes ...func(*testscript.Params)) {
 			} {
 				e.Setenv(key, value)
 			}
+			site := httptest.NewServer(http.FileServer(http.Dir(e.WorkDir)))
+			e.Defer(site.Close)
+			e.Setenv("SITE", site.URL)
 			return nil
 		},
 		Condition: func(name string) (bool, error) {
