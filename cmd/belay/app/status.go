@@ -49,6 +49,7 @@ func (r *reader) Status(context.Context) (control.Status, error) {
 		Sources: []control.Source{}, Apps: []control.App{}, Deployments: make([]control.Deployment, 0, len(b.managed)), Problems: []control.Problem{},
 	}
 	var missing []control.Problem
+	open := r.store.OpenRows()
 	for _, s := range sources {
 		src := control.Source{
 			Name: s.Name, URL: s.URL, Branch: s.Branch, Head: s.Head, Commit: s.Commit, LastPoll: utc(s.LastPoll), NextPoll: utc(s.NextPoll),
@@ -71,6 +72,7 @@ func (r *reader) Status(context.Context) (control.Status, error) {
 			}
 			missing = append(missing, problems...)
 		}
+		out.Deployments = append(out.Deployments, b.awaited(s.Name, open)...)
 		for _, p := range s.Problems {
 			out.Problems = append(out.Problems, problemOf(p))
 		}

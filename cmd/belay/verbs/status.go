@@ -42,7 +42,8 @@ func verdict(s control.Status) error {
 		bad = bad || src.Error != ""
 	}
 	for _, d := range s.Deployments {
-		bad = bad || d.Health == control.Degraded || d.Health == control.Missing || d.Health == control.UnknownLive
+		awaited := d.Health == control.Missing && d.Outcome == "Waiting" // its first rollout
+		bad = bad || d.Health == control.Degraded || d.Health == control.Missing && !awaited || d.Health == control.UnknownLive
 	}
 	if bad {
 		return &ExitError{Code: 1}
