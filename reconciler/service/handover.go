@@ -63,6 +63,9 @@ func (p *Proxy) listen(address string) (net.Listener, error) {
 		delete(p.given, address)
 		return l, nil
 	}
+	if p.Listen != nil {
+		return p.Listen(address)
+	}
 	return net.Listen("tcp", address)
 }
 

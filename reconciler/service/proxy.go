@@ -36,6 +36,9 @@ const dialTimeout = 5 * time.Second
 
 // Proxy carries connections. Make it with NewProxy; it works while Run does.
 type Proxy struct {
+	// Listen opens an address; nil: it is one of the machine's. It is set before Run.
+	Listen func(address string) (net.Listener, error)
+
 	dial   Dial
 	opened chan *door    // listeners that Run is to accept on
 	ended  chan struct{} // closed when Run has returned

@@ -38,6 +38,8 @@ type Config struct {
 	Webhook WebhookConfig `yaml:"webhook"`
 	// Services says where Services answer.
 	Services ServicesConfig `yaml:"services"`
+	// PodRange is where the addresses of embedded pods come from, an IPv4 prefix apart from that of Services.
+	PodRange string `yaml:"podRange"`
 }
 
 // SourceConfig is one branch of one repository.
@@ -133,7 +135,7 @@ const DefaultListen = "127.0.0.1:7443"
 func DefaultConfig() Config {
 	return Config{
 		Writes: WritesRefuse, MaxRollouts: 10, Limits: DefaultLimits(), Runtime: RuntimeAuto, Listen: DefaultListen,
-		Services: ServicesConfig{Listen: "127.0.0.1", Range: DefaultRange},
+		Services: ServicesConfig{Listen: "127.0.0.1", Range: DefaultRange}, PodRange: DefaultPodRange,
 	}
 }
 

@@ -117,7 +117,7 @@ simulate: ["web:2=missing", "registry:5000/web@sha256:aa=crash", delay=200ms]
 		Runtime:  RuntimeSimulated,
 		Simulate: []string{"web:2=missing", "registry:5000/web@sha256:aa=crash", "delay=200ms"},
 		Listen:   DefaultListen,
-		Services: ServicesConfig{Listen: "127.0.0.1", Range: "10.96.0.0/16"},
+		Services: ServicesConfig{Listen: "127.0.0.1", Range: "10.96.0.0/16"}, PodRange: "10.244.0.0/16",
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("parsed (-want +got):\n%s", diff)
@@ -138,6 +138,11 @@ func TestParseConfigProblems(t *testing.T) {
 				`f:1: services.listen: "localhost" is not an IP address`,
 				`f:1: services.range: "10.96.0.1/16" is not an IPv4 network of eight addresses or more`,
 			},
+		},
+		"pods": {"podRange: 10.244.0.0\n", []string{`f:1: podRange: "10.244.0.0" is not an IPv4 network of eight addresses or more`}},
+		"pods among Services": {
+			"services: {range: 10.96.0.0/16}\npodRange: 10.96.128.0/17\n",
+			[]string{"f:2: podRange: 10.96.128.0/17 overlaps services.range, 10.96.0.0/16"},
 		},
 		"webhooks": {
 			"webhook: {listen: here}\n",

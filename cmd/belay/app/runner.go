@@ -66,7 +66,7 @@ func (a *App) podRuntime(ctx context.Context, store *state.Store) (podRuntime, e
 		return r, err
 	}
 	if engine.Runtime != nil {
-		if r.names, err = a.reachable(ctx, &r); err != nil {
+		if r.names, err = a.reachable(ctx, engine, &r); err != nil {
 			return r, errors.Join(err, engine.close())
 		}
 		k := kubelet.New(kubelet.Options{

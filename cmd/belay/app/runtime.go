@@ -4,12 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"time"
 
 	"github.com/belay-dev/belay/reconciler/node"
 	"github.com/belay-dev/belay/reconciler/node/docker"
+	"github.com/belay-dev/belay/reconciler/service/network"
 )
 
 // chosen is the driver of containers that was resolved. Runtime is nil when pods are simulated.
@@ -19,6 +21,9 @@ type chosen struct {
 	reason string
 	about  string // what pods get and what they do not; empty: what the engine gives
 	close  func() error
+
+	addresses netip.Prefix             // of pods whose packets a network of its own carries; the zero value: there are none
+	carried   func(by *network.Client) // tells who does, before the first pod runs
 }
 
 // engineTimeout is how long an engine may take to say that it is there.

@@ -8,11 +8,12 @@ import (
 	"net"
 
 	"github.com/belay-dev/belay/reconciler/service"
+	"github.com/belay-dev/belay/reconciler/service/network"
 )
 
-// dialSandboxes reaches none.
-func dialSandboxes(string) service.Dial {
-	return func(context.Context, service.Backend) (net.Conn, error) { return nil, errors.ErrUnsupported }
+// reachSandboxes reaches none.
+func reachSandboxes(string) network.Pods {
+	return network.Pods{Dial: func(context.Context, service.Backend) (net.Conn, error) { return nil, errors.ErrUnsupported }}
 }
 
 // openEmbedded says that there is none.

@@ -35,11 +35,39 @@ const DefaultRange = "10.96.0.0/16"
 // maxRangeBits leaves a range eight addresses.
 const maxRangeBits = 29
 
+// DefaultPodRange is where the addresses of pods come from as clusters are commonly set up.
+const DefaultPodRange = "10.244.0.0/16"
+
+// isRange says whether a text is an IPv4 network of eight addresses or more.
+func isRange(text string) bool {
+	p, err := netip.ParsePrefix(text)
+	return err == nil && p.Addr().Is4() && p.Bits() <= maxRangeBits && p.Masked() == p
+}
+
+// podRange is the range of pods; the configuration is valid.
+func (c Config) podRange() netip.Prefix {
+	p, err := netip.ParsePrefix(c.PodRange)
+	if err != nil {
+		return netip.Prefix{} // they have no addresses
+	}
+	return p
+}
+
+func (v *validator) podRange(c Config) {
+	switch {
+	case !isRange(c.PodRange):
+		v.add("podRange", "%q is not an IPv4 network of eight addresses or more", c.PodRange)
+		v.hint("for example " + DefaultPodRange)
+	case isRange(c.Services.Range) && c.podRange().Overlaps(c.Services.prefix()):
+		v.add("podRange", "%s overlaps services.range, %s", c.PodRange, c.Services.Range)
+	}
+}
+
 func (v *validator) services(s ServicesConfig) {
 	if s.Listen != "" && net.ParseIP(s.Listen) == nil {
 		v.add("services.listen", "%q is not an IP address", s.Listen)
 	}
-	if p, err := netip.ParsePrefix(s.Range); err != nil || !p.Addr().Is4() || p.Bits() > maxRangeBits || p.Masked() != p {
+	if !isRange(s.Range) {
 		v.add("services.range", "%q is not an IPv4 network of eight addresses or more", s.Range)
 		v.hint("for example " + DefaultRange)
 	}
@@ -72,13 +100,16 @@ type drainer interface {
 // processDir is where the process answers that carries the connections of Services.
 const processDir = "network"
 
-// reachable makes what stands before the pods. Those on a bridge of this machine reach ClusterIPs and names by it: names is
-// where they ask. Where that is not allowed it says so, and they do not. With a command for it, it is a process of its own,
+// reachable makes what stands before the pods. Those on a bridge of this machine, and those with a network of their own,
+// reach ClusterIPs and names by it: names is where they ask. Where that is not allowed it says so, and they do not. With a command for it, it is a process of its own,
 // which outlives this one.
-func (a *App) reachable(ctx context.Context, r *podRuntime) (names netip.Addr, err error) {
+func (a *App) reachable(ctx context.Context, engine chosen, r *podRuntime) (names netip.Addr, err error) {
 	setup := network.Setup{Range: a.config.Services.Range}
-	if r.name == RuntimeEmbedded { // its pods have no way out of their network
+	if engine.name == RuntimeEmbedded { // its pods are not on this machine's network
 		setup = network.Setup{Pods: a.sandboxes()}
+		if engine.addresses.IsValid() {
+			setup.Range, setup.Addresses = a.config.Services.Range, engine.addresses.String()
+		}
 	}
 	var refused error
 	switch {
@@ -90,7 +121,9 @@ func (a *App) reachable(ctx context.Context, r *podRuntime) (names netip.Addr, e
 		if err != nil {
 			return names, err
 		}
-		names, refused = r.network.Names()
+		if names, refused = r.network.Names(); engine.carried != nil {
+			engine.carried(r.network)
+		}
 	case setup.Range != "":
 		if r.cluster, refused = network.Claim(a.config.Services.prefix()); refused == nil {
 			names = r.cluster.Names
@@ -121,11 +154,11 @@ func build(file string) string {
 
 // RunNetwork is the process that carries the connections of Services: see network.Main.
 func RunNetwork(ctx context.Context, dir, setup string) error {
-	return network.Main(ctx, dir, setup, func(s network.Setup) service.Dial {
+	return network.Main(ctx, dir, setup, func(s network.Setup) network.Pods {
 		if s.Pods != "" {
-			return dialSandboxes(s.Pods)
+			return reachSandboxes(s.Pods)
 		}
-		return network.Dial
+		return network.Pods{Dial: network.Dial}
 	})
 }
 

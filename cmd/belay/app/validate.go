@@ -49,6 +49,7 @@ func (c Config) problems() []Problem {
 	v.listen("listen", c.Listen)
 	v.webhook(c.Webhook)
 	v.services(c.Services)
+	v.podRange(c)
 	return v.problems
 }
 

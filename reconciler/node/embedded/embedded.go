@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"hash/fnv"
 	"io/fs"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -36,6 +37,7 @@ type Options struct {
 	// Beacons are directories outside of any data directory, in which drivers of this user find each other's pods: the
 	// first that can be used, and whose parent exists, is where those of this one are told of. None: nowhere.
 	Beacons []string
+	Network Network
 }
 
 // Runtime is the driver.
@@ -44,15 +46,17 @@ type Runtime struct {
 	shim    string
 	images  *image.Store
 	groups  groups
+	network Network // the zero value: pods do not leave theirs
 	machine Machine
 	beacons []string // see beacon
 
 	reaping sync.WaitGroup // of the shims that this process started
 	making  sync.RWMutex   // read-locked while a container is made from an image, locked while one is taken away
 
-	mu    sync.Mutex // guards what follows
-	locks map[types.UID]*sync.Mutex
-	news  chan struct{} // closed, and replaced, when a pod is made or removed
+	mu        sync.Mutex // guards what follows
+	locks     map[types.UID]*sync.Mutex
+	addresses map[types.UID]netip.Addr // of pods; nil: nobody has asked yet
+	news      chan struct{}            // closed, and replaced, when a pod is made or removed
 }
 
 var _ node.Runtime = (*Runtime)(nil)
@@ -63,12 +67,23 @@ type Machine struct {
 	Bounded   []string // which of memory, cpu and pids (the number of processes) is bounded
 	Unbounded string   // why one is not; empty: all are
 	Findable  bool     // pods are found also when their data directory is lost
+	// Addresses are those of pods, by which they reach each other and what is outside; the zero value: they reach nothing.
+	Addresses netip.Prefix
+	Alone     string // why they do not, where they were to; empty: they were not to
 }
 
 // String tells it to people.
 func (m Machine) String() string {
 	var out strings.Builder
-	out.WriteString("namespaces and Docker's default capabilities, no seccomp; a network of its own for each pod, with no way out")
+	out.WriteString("namespaces and Docker's default capabilities, no seccomp; a network of its own for each pod, ")
+	switch {
+	case m.Addresses.IsValid():
+		fmt.Fprintf(&out, "with an address of %s and a way to other pods, Services and outside", m.Addresses)
+	case m.Alone != "":
+		fmt.Fprintf(&out, "with no way out (%s)", m.Alone)
+	default:
+		out.WriteString("with no way out")
+	}
 	if m.User != 0 {
 		fmt.Fprintf(&out, "; containers run as user %d", m.User)
 	}
@@ -108,6 +123,7 @@ func Open(ctx context.Context, o Options) (*Runtime, error) {
 	r.machine = Machine{User: os.Geteuid(), Unbounded: r.tryGroups(ctx), Findable: len(r.beacons) > 0}
 	r.machine.Bounded = r.groups.bounded()
 	_ = r.sweep() // what a pod's files do not tell now, they may later
+	r.tryNetwork(o.Network)
 	return r, nil
 }
 
@@ -228,8 +244,8 @@ func (p place) created() time.Time {
 	return info.ModTime().UTC()
 }
 
-// address is the loopback address that stands for a pod: every address of 127.0.0.0/8 is the pod's own inside of it.
-func address(uid types.UID) string {
+// loopback is the loopback address that stands for a pod: every address of 127.0.0.0/8 is the pod's own inside of it.
+func loopback(uid types.UID) string {
 	h := fnv.New32a()
 	_, _ = h.Write([]byte(uid)) // a hash takes everything
 	n := h.Sum32()
@@ -252,7 +268,7 @@ func (r *Runtime) RunPod(ctx context.Context, pod node.Sandbox) (node.SandboxSta
 	}
 	if n := len(all); n > 0 {
 		if state := r.state(ctx, pod.UID, all[n-1]); state.Running {
-			return state, nil
+			return state, r.carry(ctx, pod.UID, all[n-1])
 		}
 	}
 	if err := os.MkdirAll(dir, 0o700); err != nil {
@@ -273,15 +289,23 @@ func (r *Runtime) RunPod(ctx context.Context, pod node.Sandbox) (node.SandboxSta
 		return node.SandboxState{}, errors.Join(err, os.RemoveAll(at.dir), r.dark(pod.UID, at.id))
 	}
 	r.tell()
-	return r.state(ctx, pod.UID, at), nil
+	return r.state(ctx, pod.UID, at), r.carry(ctx, pod.UID, at)
 }
 
 // launch starts the shim of a sandbox. It is waited for as long as this process lives, so that it leaves no zombie.
 func (r *Runtime) launch(at place, pod node.Sandbox) error {
-	if err := writeJSON(filepath.Join(at.dir, shim.PodFile), shim.Pod{Hostname: pod.Hostname, Sysctls: pod.Sysctls, Beacon: r.light(at, pod)}); err != nil {
+	address, err := r.reserve(pod.UID)
+	if err != nil {
 		return err
 	}
-	if err := writeNames(at.dir, pod, address(pod.UID)); err != nil {
+	told := shim.Pod{Hostname: pod.Hostname, Sysctls: pod.Sysctls, Beacon: r.light(at, pod)}
+	if address.IsValid() {
+		told.Network = shim.Network{Address: address, Device: r.network.Device, MTU: r.network.MTU}
+	}
+	if err := writeJSON(filepath.Join(at.dir, shim.PodFile), told); err != nil {
+		return err
+	}
+	if err := writeNames(at.dir, pod, at.ip(pod.UID)); err != nil {
 		return err
 	}
 	process, err := shim.Launch(r.shim, at.dir)
@@ -295,7 +319,7 @@ func (r *Runtime) launch(at place, pod node.Sandbox) error {
 // state is how a sandbox is.
 func (r *Runtime) state(ctx context.Context, uid types.UID, at place) node.SandboxState {
 	_, err := at.client().States(ctx)
-	return node.SandboxState{ID: at.id, IP: address(uid), Running: err == nil, Created: at.created()}
+	return node.SandboxState{ID: at.id, IP: at.ip(uid), Running: err == nil, Created: at.created()}
 }
 
 // RemovePod implements node.Sandboxes.
@@ -325,6 +349,7 @@ func (r *Runtime) RemovePod(ctx context.Context, uid types.UID) error {
 	if err := errors.Join(image.RemoveTree(dir), r.dark(uid)); err != nil {
 		return fmt.Errorf("remove pod: %w", err)
 	}
+	r.release(uid)
 	r.tell()
 	return nil
 }

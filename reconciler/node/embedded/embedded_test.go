@@ -24,6 +24,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/name"
 	"github.com/google/go-containerregistry/pkg/registry"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
+	"golang.org/x/sys/unix"
 
 	"github.com/belay-dev/belay/reconciler/node"
 	"github.com/belay-dev/belay/reconciler/node/conformance"
@@ -39,6 +40,9 @@ const binariesVariable = "BELAY_TEST_BINARIES"
 var binaries string
 
 func TestMain(m *testing.M) {
+	if len(os.Args) == 4 && os.Args[1] == carries {
+		os.Exit(carry(os.Args[2:]))
+	}
 	os.Exit(func() int {
 		if binaries = os.Getenv(binariesVariable); binaries != "" {
 			return m.Run()
@@ -191,6 +195,13 @@ func TestUnprivileged(t *testing.T) {
 	syscall.ForkLock.RUnlock()
 	if err != nil {
 		t.Fatal(err)
+	}
+	// A device that everybody may open, as common machines have it.
+	tun := filepath.Join(binaries, "tun")
+	if err := unix.Mknod(tun, unix.S_IFCHR|0o666, int(unix.Mkdev(10, 200))); err == nil {
+		if err := os.Chmod(tun, 0o666); err != nil {
+			t.Fatal(err)
+		}
 	}
 	t.Cleanup(func() {
 		if err := image.RemoveTree(own); err != nil {

@@ -77,7 +77,7 @@ func (r *Runtime) fill(ctx context.Context, p *node.PodState, all []place) error
 		}
 		p.Containers = append(p.Containers, runs...)
 		if i == len(all)-1 {
-			p.Sandbox = node.SandboxState{ID: at.id, IP: address(p.Pod.UID), Running: alive, Created: at.created()}
+			p.Sandbox = node.SandboxState{ID: at.id, IP: at.ip(p.Pod.UID), Running: alive, Created: at.created()}
 		}
 	}
 	slices.SortFunc(p.Containers, func(a, b node.ContainerState) int {

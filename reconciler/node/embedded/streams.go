@@ -5,9 +5,7 @@ package embedded
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
-	"io/fs"
 	"net"
 	"os"
 	"path/filepath"
@@ -27,18 +25,11 @@ func (r *Runtime) Dial(ctx context.Context, uid types.UID, port int32) (net.Conn
 
 // Dial connects to a TCP port of a pod below a directory of pods, for who is not its driver.
 func Dial(ctx context.Context, pods string, uid types.UID, port int32) (net.Conn, error) {
-	dir, err := podDir(pods, uid)
+	at, err := newest(pods, uid)
 	if err != nil {
 		return nil, err
 	}
-	all, err := sandboxes(dir)
-	if err != nil {
-		return nil, err
-	}
-	if len(all) == 0 {
-		return nil, fmt.Errorf("pod %s: %w", uid, fs.ErrNotExist)
-	}
-	return all[len(all)-1].client().DialPort(ctx, int(port))
+	return at.client().DialPort(ctx, int(port))
 }
 
 // Exec implements node.Streams.

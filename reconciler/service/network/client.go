@@ -249,7 +249,9 @@ func (c *Client) repeat(ctx context.Context) error {
 		owners = append(owners, owner)
 	}
 	c.mu.Unlock()
-	var errs []error
+	// A pod that began to run meanwhile may have been told to the one before.
+	_, err := c.ask(ctx, http.MethodPost, "/v1/pods", nil)
+	errs := []error{err}
 	for _, owner := range owners {
 		c.mu.Lock()
 		front, ok := c.fronts[owner]
@@ -299,6 +301,12 @@ func (c *Client) Drain(ctx context.Context, uid string) error {
 // Forget ends what Drain remembers of a pod that is gone.
 func (c *Client) Forget(ctx context.Context, uid string) error {
 	_, err := c.ask(ctx, http.MethodPost, "/v1/forget?pod="+url.QueryEscape(uid), nil)
+	return err
+}
+
+// Carry has the process carry the packets of a pod that has begun to run.
+func (c *Client) Carry(ctx context.Context, uid string) error {
+	_, err := c.ask(ctx, http.MethodPost, "/v1/pod?pod="+url.QueryEscape(uid), nil)
 	return err
 }
 

@@ -5,13 +5,18 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+
+	"github.com/belay-dev/belay/reconciler/service/podnet"
 )
 
-// Cluster is the range of ClusterIPs as addresses of this machine, with the address where names are answered.
+// Cluster is a range of ClusterIPs as addresses that pods reach, of this machine (Claim) or of a network of their own
+// (OpenStack), with the one where names are answered.
 type Cluster struct {
 	Names   netip.Addr
 	packets net.PacketConn
 	conns   net.Listener
+	stack   *podnet.Net // nil: the addresses are the machine's
+	prefix  netip.Prefix
 }
 
 // NamesAt is where names are answered in a range of ClusterIPs: its first address, which no Service is given.
@@ -46,8 +51,20 @@ func openNames(at netip.Addr) (*Cluster, error) {
 	return &Cluster{Names: at, packets: packets, conns: conns}, nil
 }
 
-// Close gives back what Claim opened, unless Run has done so.
+// Close gives back what was opened, unless Run has done so.
 func (c *Cluster) Close() error {
+	if c == nil {
+		return nil
+	}
+	err := c.closeNames()
+	if c.stack != nil {
+		err = errors.Join(err, c.stack.Close())
+	}
+	return err
+}
+
+// closeNames ends the answers for names.
+func (c *Cluster) closeNames() error {
 	if c == nil {
 		return nil
 	}
@@ -67,4 +84,13 @@ func ours(at netip.Addr) bool {
 		return false
 	}
 	return c.Close() == nil
+}
+
+// listen opens an address of the cluster, or of the machine.
+func (c *Cluster) listen(address string) (net.Listener, error) {
+	at, err := netip.ParseAddrPort(address)
+	if err == nil && c.stack != nil && c.prefix.Contains(at.Addr()) {
+		return c.stack.Listen(at)
+	}
+	return net.Listen("tcp", address)
 }

@@ -19,6 +19,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/belay-dev/belay/reconciler/service"
+	"github.com/belay-dev/belay/reconciler/service/podnet"
 )
 
 // legacy is what a process hands over to the one that takes its place. The descriptors follow, one with each byte: of the
@@ -27,6 +28,7 @@ type legacy struct {
 	Fronts    map[string]service.Front `json:"fronts"`
 	Addresses []string                 `json:"addresses"`
 	Names     netip.Addr               `json:"names"` // the zero value: there are none
+	Stack     bool                     `json:"stack"` // there is more to hand over when this was taken: see takeStack
 }
 
 // inheritance is what a process was handed over.
@@ -34,21 +36,32 @@ type inheritance struct {
 	legacy
 	listeners map[string]net.Listener
 	names     *Cluster
-	done      func() error // tells that it was taken
+	conn      *net.UnixConn
+	late      *time.Timer
 }
 
 func (i *inheritance) closeNames() error {
 	if i == nil {
 		return nil
 	}
-	return i.names.Close()
+	return i.names.closeNames()
+}
+
+// done tells that it was taken, and has a network of pods take over theirs.
+func (i *inheritance) done(stack *podnet.Net) error {
+	defer i.late.Stop()
+	defer i.conn.Close()
+	if _, err := i.conn.Write([]byte{0}); err != nil || !i.Stack {
+		return err
+	}
+	return i.takeStack(stack)
 }
 
 // handTime bounds how long one process may make the other one wait.
 const handTime = 10 * time.Second
 
 // handOver gives all that is open to the peer, and takes nothing new as soon as the peer says that it does.
-func (p *process) handOver(c *net.UnixConn) error {
+func (p *process) handOver(ctx context.Context, c *net.UnixConn) error {
 	late := time.AfterFunc(handTime, func() { _ = c.Close() })
 	defer late.Stop()
 	files, err := p.proxy.Files()
@@ -68,7 +81,7 @@ func (p *process) handOver(c *net.UnixConn) error {
 			_ = f.Close() // a copy
 		}
 	}()
-	if p.cluster != nil {
+	if l.Stack = p.stack() != nil; !l.Stack && p.cluster != nil {
 		l.Names = p.cluster.Names
 		for _, o := range []any{p.cluster.packets, p.cluster.conns} {
 			f, err := o.(interface{ File() (*os.File, error) }).File()
@@ -82,7 +95,7 @@ func (p *process) handOver(c *net.UnixConn) error {
 	if err != nil {
 		return err
 	}
-	if _, err := c.Write(append(binary.BigEndian.AppendUint32(nil, uint32(len(words))), words...)); err != nil {
+	if err := sendWords(c, words); err != nil {
 		return err
 	}
 	for _, f := range send {
@@ -96,9 +109,31 @@ func (p *process) handOver(c *net.UnixConn) error {
 	if p.took.Swap(true) {
 		return nil
 	}
-	err = p.Retire()
+	if l.Stack {
+		err = p.giveStack(ctx, c)
+	}
+	err = errors.Join(err, p.Retire())
 	close(p.successor)
 	return err
+}
+
+func sendWords(c *net.UnixConn, words []byte) error {
+	_, err := c.Write(append(binary.BigEndian.AppendUint32(nil, uint32(len(words))), words...)) //nolint:gosec // its reader bounds it
+	return err
+}
+
+func receiveWords(c *net.UnixConn) ([]byte, error) {
+	var size [4]byte
+	if _, err := io.ReadFull(c, size[:]); err != nil {
+		return nil, err
+	}
+	n := binary.BigEndian.Uint32(size[:])
+	if n > maxBody {
+		return nil, errors.New("too much is handed over")
+	}
+	words := make([]byte, n)
+	_, err := io.ReadFull(c, words)
+	return words, err
 }
 
 func sendFile(c *net.UnixConn, f *os.File) error {
@@ -121,16 +156,10 @@ func takeOver(ctx context.Context, at *place) (*inheritance, error) {
 	}
 	c := conn.(*net.UnixConn)
 	late := time.AfterFunc(handTime, func() { _ = c.Close() })
-	i := &inheritance{listeners: map[string]net.Listener{}}
-	i.done = func() error {
-		defer late.Stop()
-		defer c.Close()
-		_, err := c.Write([]byte{0})
-		return err
-	}
+	i := &inheritance{listeners: map[string]net.Listener{}, conn: c, late: late}
 	if err := i.read(c); err != nil {
 		late.Stop()
-		errs := []error{err, c.Close(), i.names.Close()}
+		errs := []error{err, c.Close(), i.names.closeNames()}
 		for _, l := range i.listeners {
 			errs = append(errs, l.Close())
 		}
@@ -143,16 +172,8 @@ func (i *inheritance) read(c *net.UnixConn) error {
 	if _, err := io.WriteString(c, "POST /v1/handover HTTP/1.1\r\nHost: network\r\nContent-Length: 0\r\n\r\n"); err != nil {
 		return err
 	}
-	var size [4]byte
-	if _, err := io.ReadFull(c, size[:]); err != nil {
-		return err
-	}
-	n := binary.BigEndian.Uint32(size[:])
-	if n > maxBody {
-		return errors.New("too much is handed over")
-	}
-	words := make([]byte, n)
-	if _, err := io.ReadFull(c, words); err != nil {
+	words, err := receiveWords(c)
+	if err != nil {
 		return err
 	}
 	if err := json.Unmarshal(words, &i.legacy); err != nil {

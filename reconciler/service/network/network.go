@@ -13,6 +13,7 @@ import (
 
 	"github.com/belay-dev/belay/reconciler/names"
 	"github.com/belay-dev/belay/reconciler/service"
+	"github.com/belay-dev/belay/reconciler/service/podnet"
 )
 
 // Network carries connections to Services and answers for their names. Make it with New; it works while Run does.
@@ -30,7 +31,11 @@ var _ service.Doorkeeper = (*Network)(nil)
 
 // New makes a network that reaches pods by dial. Cluster is nil where ClusterIPs are nobody's; Run closes it.
 func New(dial service.Dial, cluster *Cluster) *Network {
-	return &Network{proxy: service.NewProxy(dial), table: &names.Table{}, cluster: cluster, fronts: map[string]service.Front{}}
+	n := &Network{proxy: service.NewProxy(dial), table: &names.Table{}, cluster: cluster, fronts: map[string]service.Front{}}
+	if cluster != nil {
+		n.proxy.Listen = cluster.listen
+	}
+	return n
 }
 
 // Run works until ctx ends; then it breaks the connections that are left, and returns when all have ended. After Retire
@@ -58,6 +63,15 @@ func (n *Network) Run(ctx context.Context) error {
 		})
 	}
 	wg.Wait()
+	if stack := n.stack(); stack != nil {
+		if n.retired() {
+			select {
+			case <-stack.Idle():
+			case <-ctx.Done():
+			}
+		}
+		errs = append(errs, stack.Close())
+	}
 	return errors.Join(errs...)
 }
 
@@ -78,6 +92,14 @@ func (n *Network) Set(ctx context.Context, owner string, want service.Front) (ma
 		n.table.Remove(namespace, name)
 	}
 	return n.proxy.Set(ctx, owner, want.Listeners)
+}
+
+// stack is the network of pods that have none of the machine's; nil: there is none.
+func (n *Network) stack() *podnet.Net {
+	if n.cluster == nil {
+		return nil
+	}
+	return n.cluster.stack
 }
 
 // Owners lists whom Set was called for, in order.
@@ -101,7 +123,7 @@ func (n *Network) Retire() error {
 	n.mu.Lock()
 	n.over = true
 	n.mu.Unlock()
-	return errors.Join(n.proxy.Retire(), n.cluster.Close())
+	return errors.Join(n.proxy.Retire(), n.cluster.closeNames())
 }
 
 func (n *Network) retired() bool {

@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"net/netip"
 	"os"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -25,7 +26,10 @@ type process struct {
 	place     *place
 	attending atomic.Int32 // services that hold on to it
 	stop      context.CancelCauseFunc
-	successor chan struct{} // closed when another process has taken over
+	plugs     *plugs         // nil: pods have no devices
+	packets   net.Conn       // that the successor sends; nil: it sends none
+	following sync.WaitGroup // of them
+	successor chan struct{}  // closed when another process has taken over
 	took      atomic.Bool
 }
 
@@ -41,9 +45,9 @@ const (
 var errStop = errors.New("told to stop")
 
 // Main is the process. It answers in dir, takes over from the process that answers there already, and goes on until it is
-// told to stop, ctx ends, the directory goes, or there is no Service and no service; after another one has taken over it
-// carries its connections to their end. Pods are reached by what dial makes of the setup.
-func Main(ctx context.Context, dir, setup string, dial func(Setup) service.Dial) error {
+// told to stop, ctx ends, the directory goes, or there is no Service, no pod with a device and no service; after another one has taken over it
+// carries its connections to their end. Pods are reached by what reach makes of the setup.
+func Main(ctx context.Context, dir, setup string, reach func(Setup) Pods) error {
 	var s Setup
 	if err := json.Unmarshal([]byte(setup), &s); err != nil {
 		return fmt.Errorf("setup: %w", err)
@@ -59,33 +63,50 @@ func Main(ctx context.Context, dir, setup string, dial func(Setup) service.Dial)
 		fmt.Fprintln(os.Stderr, "take over:", err) // it goes on alone
 	}
 	p := &process{place: at, said: hello{Setup: s, PID: os.Getpid()}, successor: make(chan struct{})}
-	cluster, err := s.cluster(before)
+	ctx, p.stop = context.WithCancelCause(ctx)
+	defer p.stop(nil)
+	cluster, err := s.cluster(ctx, before)
 	if err != nil {
 		p.said.Error = err.Error()
 	}
 	if cluster != nil {
 		p.said.Names = cluster.Names.String()
 	}
-	p.Network = New(dial(s), cluster)
-	ctx, p.stop = context.WithCancelCause(ctx)
-	defer p.stop(nil)
+	pods := reach(s)
+	p.Network = New(pods.Dial, cluster)
+	if stack := p.stack(); stack != nil && pods.Open != nil {
+		p.plugs = newPlugs(stack, pods)
+	}
 	ended := make(chan error, 1)
 	go func() { ended <- p.Run(ctx) }()
 	err = p.serve(ctx, dir, before)
 	if err != nil || !p.took.Load() {
 		p.stop(err)
 	}
-	return errors.Join(err, <-ended)
+	err = errors.Join(err, <-ended)
+	p.plugs.close()
+	p.unfollow()
+	return err
 }
 
 // cluster is the range that a process is to have; nil: none.
-func (s Setup) cluster(before *inheritance) (*Cluster, error) {
+func (s Setup) cluster(ctx context.Context, before *inheritance) (*Cluster, error) {
 	if s.Range == "" {
 		return nil, before.closeNames()
 	}
 	prefix, err := netip.ParsePrefix(s.Range)
 	if err != nil {
 		return nil, err
+	}
+	if s.Addresses != "" {
+		addresses, err := netip.ParsePrefix(s.Addresses)
+		if err != nil {
+			return nil, err
+		}
+		if err := before.closeNames(); err != nil {
+			return nil, err
+		}
+		return OpenStack(ctx, prefix, addresses)
 	}
 	if before != nil && before.names != nil {
 		if before.Names == NamesAt(prefix) {
@@ -100,16 +121,8 @@ func (s Setup) cluster(before *inheritance) (*Cluster, error) {
 
 // serve answers until the process is not wanted any more.
 func (p *process) serve(ctx context.Context, dir string, before *inheritance) error {
-	if before != nil {
-		p.proxy.Give(before.listeners)
-		for owner, front := range before.Fronts {
-			if _, err := p.Set(ctx, owner, front); err != nil {
-				fmt.Fprintln(os.Stderr, "take over", owner+":", err) // the service that comes is told again
-			}
-		}
-		if err := errors.Join(p.proxy.DropGiven(), before.done()); err != nil {
-			return err
-		}
+	if err := p.begin(ctx, before); err != nil {
+		return err
 	}
 	l, socket, err := p.place.listen()
 	if err != nil {
@@ -134,7 +147,7 @@ func (p *process) serve(ctx context.Context, dir string, before *inheritance) er
 			return nil
 		case <-tick.C:
 		}
-		if alone++; p.attending.Load() > 0 || len(p.Owners()) > 0 {
+		if alone++; p.attending.Load() > 0 || len(p.Owners()) > 0 || p.plugs.any() {
 			alone = 0
 		}
 		if mine, there := p.place.mine(dir, socket); !there {
@@ -143,6 +156,28 @@ func (p *process) serve(ctx context.Context, dir string, before *inheritance) er
 			p.took.Store(true)
 			return p.Retire()
 		}
+	}
+	return nil
+}
+
+// begin takes what was handed over, and connects the pods that are there.
+func (p *process) begin(ctx context.Context, before *inheritance) error {
+	if before != nil {
+		p.proxy.Give(before.listeners)
+		for owner, front := range before.Fronts {
+			if _, err := p.Set(ctx, owner, front); err != nil {
+				fmt.Fprintln(os.Stderr, "take over", owner+":", err) // the service that comes is told again
+			}
+		}
+		if err := errors.Join(p.proxy.DropGiven(), before.done(p.stack())); err != nil {
+			return err
+		}
+	}
+	if err := p.plugs.all(ctx); err != nil {
+		return err
+	}
+	if stack := p.stack(); stack != nil {
+		stack.Start()
 	}
 	return nil
 }
@@ -160,6 +195,12 @@ func (p *process) handler() http.Handler {
 	mux.HandleFunc("POST /v1/forget", func(w http.ResponseWriter, r *http.Request) {
 		reply(w, answer{Error: text(p.Forget(r.Context(), r.FormValue("pod")))})
 	})
+	mux.HandleFunc("POST /v1/pods", func(w http.ResponseWriter, r *http.Request) {
+		reply(w, answer{Error: text(p.plugs.all(r.Context()))})
+	})
+	mux.HandleFunc("POST /v1/pod", func(w http.ResponseWriter, r *http.Request) {
+		reply(w, answer{Error: text(p.plugs.plug(r.Context(), r.FormValue("pod")))})
+	})
 	mux.HandleFunc("POST /v1/stop", func(w http.ResponseWriter, _ *http.Request) {
 		reply(w, answer{})
 		p.stop(errStop)
@@ -171,7 +212,7 @@ func (p *process) handler() http.Handler {
 			return
 		}
 		defer c.Close()
-		if err := p.handOver(c); err != nil {
+		if err := p.handOver(r.Context(), c); err != nil {
 			fmt.Fprintln(os.Stderr, "hand over:", err)
 		}
 	})

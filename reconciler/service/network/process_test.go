@@ -26,7 +26,7 @@ import (
 // The test binary is also the process under test, and the service that tells it what to do.
 func TestMain(m *testing.M) {
 	if len(os.Args) > 1 && os.Args[1] == "network" {
-		if err := network.Main(context.Background(), os.Args[2], os.Args[3], func(network.Setup) service.Dial { return network.Dial }); err != nil {
+		if err := network.Main(context.Background(), os.Args[2], os.Args[3], func(network.Setup) network.Pods { return network.Pods{Dial: network.Dial} }); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
 		}

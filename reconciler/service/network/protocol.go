@@ -13,15 +13,17 @@ import (
 
 // protocol is the version of what services and processes say to each other. A process goes on with the binary that it was
 // started from, so a service may meet one of another version: it starts another one, which takes over.
-const protocol = 1
+const protocol = 2
 
 // Setup says how a process works. One with another setup is replaced.
 type Setup struct {
 	Protocol int    `json:"protocol"` // set by Open and Main
 	Build    string `json:"build"`    // tells binaries apart
-	// Range are the ClusterIPs to make addresses of this machine; empty: none.
+	// Range are the ClusterIPs to make addresses of this machine, or of the network of pods; empty: none.
 	Range string `json:"range,omitempty"`
-	// Pods is where pods are found that have no address: for who makes the dial of Main.
+	// Addresses are those of pods that have devices of their own, which this process is the network of; empty: there are none.
+	Addresses string `json:"addresses,omitempty"`
+	// Pods is where pods are found that have no address on this machine: for who makes the Pods of Main.
 	Pods string `json:"pods,omitempty"`
 }
 

@@ -74,9 +74,13 @@ func (n *Net) begin(r *tcp.ForwarderRequest) {
 		return
 	}
 	n.work.Add(1) // under the lock: Close waits for it
+	if l != nil {
+		n.opening++
+	}
 	n.mu.Unlock()
 	defer n.work.Done()
 	if l != nil {
+		defer n.settled()
 		if c := n.accept(r, key, p); c != nil {
 			l.give(p.ctx, c)
 		}
@@ -88,12 +92,34 @@ func (n *Net) begin(r *tcp.ForwarderRequest) {
 		r.Complete(true)
 		return
 	}
+	n.mu.Lock()
+	retired := n.retired
+	if !retired {
+		n.opening++
+	}
+	n.mu.Unlock()
+	if retired { // the pod asks again, and another process answers
+		p.give()
+		r.Complete(false)
+		_ = upstream.Close() // nothing was sent
+		return
+	}
 	c := n.accept(r, key, p)
+	n.settled()
 	if c == nil {
 		_ = upstream.Close() // nothing was sent
 		return
 	}
 	service.Join(p.ctx, c, upstream, nil)
+}
+
+// settled says that a connection that was being opened is somebody's, or is none.
+func (n *Net) settled() {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.opening--; n.opening == 0 && n.retired {
+		close(n.opened)
+	}
 }
 
 // accept opens the connection that a pod asked for; nil: it gave up.
@@ -130,12 +156,12 @@ func (n *Net) accept(r *tcp.ForwarderRequest, key flowKey, p *Port) *conn {
 	return c
 }
 
-// abort breaks all that a pod has open.
+// abort breaks all that a pod has open; nil: that all have.
 func (n *Net) abort(p *Port) {
 	n.mu.Lock()
 	var open []*conn
 	for _, c := range n.flows {
-		if c.port == p {
+		if p == nil || c.port == p {
 			open = append(open, c)
 		}
 	}

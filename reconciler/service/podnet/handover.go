@@ -1,6 +1,7 @@
 package podnet
 
 import (
+	"context"
 	"encoding/binary"
 	"errors"
 	"io"
@@ -22,17 +23,29 @@ type Flow struct {
 }
 
 // Retire leaves the devices to another process, and tells the connections that are this one's to carry on. Nothing new is
-// begun. It returns when no packet is read any more.
-func (n *Net) Retire() []Flow {
+// begun; what was begun has come to somebody who listens, or ctx has ended. It returns when no packet is read any more.
+func (n *Net) Retire(ctx context.Context) []Flow {
 	n.mu.Lock()
-	defer n.mu.Unlock()
-	if n.retired {
+	retired := n.retired
+	if n.retired = true; !retired && n.opening == 0 {
+		close(n.opened)
+	}
+	n.mu.Unlock()
+	if retired {
 		return nil
 	}
-	n.retired = true
+	select {
+	case <-n.opened:
+	case <-ctx.Done():
+	}
+	n.mu.Lock()
 	for _, p := range *n.ports.Load() {
 		_ = p.device.SetReadDeadline(time.Unix(1, 0)) // one that is gone is not read either
 	}
+	n.mu.Unlock()
+	n.reads.Wait()
+	n.mu.Lock()
+	defer n.mu.Unlock()
 	var out []Flow
 	for key := range n.flows {
 		out = append(out, Flow{key.from, key.to})
@@ -52,7 +65,7 @@ func (n *Net) Retire() []Flow {
 
 // settle tells who waits for the end of a retired network. n.mu is held.
 func (n *Net) settle() {
-	if !n.retired || len(n.flows) > 0 {
+	if !n.retired || len(n.flows) > 0 || n.before.Load() != nil {
 		return
 	}
 	select {
@@ -65,8 +78,10 @@ func (n *Net) settle() {
 // Idle is closed when a retired network has carried everything to its end.
 func (n *Net) Idle() <-chan struct{} { return n.idle }
 
-// Follow takes packets from the process that took over, until that has gone.
+// Follow takes packets from the process that took over, until that has gone: then what is still open is broken, because
+// nothing comes any more.
 func (n *Net) Follow(from io.Reader) error {
+	defer n.sever()
 	packet := make([]byte, 1<<16)
 	for {
 		size, err := readPacket(from, packet)
@@ -82,24 +97,38 @@ func (n *Net) Follow(from io.Reader) error {
 	}
 }
 
+// sever breaks what is open, here and in the process before.
+func (n *Net) sever() {
+	if before := n.before.Load(); before != nil {
+		_ = before.to.Close() // which ends what it follows
+	}
+	n.abort(nil)
+}
+
 // Precede has the packets of flows go to the process that was before this one, until it does not take them any more.
 // It is called before a pod is attached.
-func (n *Net) Precede(flows []Flow, to io.WriteCloser) {
+func (n *Net) Precede(flows []Flow, to io.ReadWriteCloser) {
 	before := &predecessor{flows: map[flowKey]bool{}, to: to}
 	for _, f := range flows {
 		before.flows[flowKey{f.From, f.To}] = true
 	}
-	before.gone = func() { n.before.CompareAndSwap(before, nil) }
 	n.before.Store(before)
+	n.work.Go(func() {
+		_, _ = io.Copy(io.Discard, to) // its end is all there is to read
+		_ = to.Close()
+		n.before.Store(nil)
+		n.mu.Lock()
+		defer n.mu.Unlock()
+		n.settle()
+	})
 }
 
 // predecessor is the process that was before.
 type predecessor struct {
-	gone func()
+	to io.ReadWriteCloser
 
-	mu    sync.Mutex // guards what follows
+	mu    sync.Mutex // guards what follows, and the order of what is written
 	flows map[flowKey]bool
-	to    io.WriteCloser
 }
 
 // takes gives a packet to the process that it is for; false: it is this one's.
@@ -123,8 +152,6 @@ func (b *predecessor) takes(h header.IPv4) bool {
 	}
 	if err := writePacket(b.to, h); err != nil {
 		clear(b.flows)
-		_ = b.to.Close() // it is not used any more
-		b.gone()
 		return false
 	}
 	return true

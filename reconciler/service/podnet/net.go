@@ -47,7 +47,9 @@ type Net struct {
 	link  *link
 	ctx   context.Context // of what pods have begun: it ends with Close
 	stop  context.CancelFunc
-	work  sync.WaitGroup // readers of devices, connections that lead outside
+	work  sync.WaitGroup // all goroutines
+	reads sync.WaitGroup // those that read devices
+	begun chan struct{}  // closed by Start
 
 	ports  atomic.Pointer[map[netip.Addr]*Port] // replaced as a whole, read for each packet
 	before atomic.Pointer[predecessor]          // nil: what came before is over
@@ -56,6 +58,8 @@ type Net struct {
 	mu        sync.Mutex // guards what follows, and the replacement of ports
 	listeners map[netip.AddrPort]*listener
 	flows     map[flowKey]*conn // with those that only have their end to send
+	opening   int               // connections that their pods believe to be open, and nobody was given yet
+	opened    chan struct{}     // closed when retired without such
 	idle      chan struct{}     // closed when retired without flows
 	retired   bool
 	closed    bool
@@ -78,13 +82,14 @@ const (
 // maxInFlight is how many connections may be begun at a time, of all pods; each has its own bound below it.
 const maxInFlight = 1 << 16
 
-// New makes a network without pods. What pods begin ends with ctx; Close ends everything.
+// New makes a network without pods, which carries nothing before Start. What pods begin ends with ctx; Close ends everything.
 func New(ctx context.Context, o Options) (*Net, error) {
 	if o.Flows == 0 {
 		o.Flows = defaultFlows
 	}
 	n := &Net{
-		o: o, listeners: map[netip.AddrPort]*listener{}, flows: map[flowKey]*conn{}, idle: make(chan struct{}),
+		o: o, listeners: map[netip.AddrPort]*listener{}, flows: map[flowKey]*conn{},
+		begun: make(chan struct{}), opened: make(chan struct{}), idle: make(chan struct{}),
 		stack: stack.New(stack.Options{
 			NetworkProtocols:   []stack.NetworkProtocolFactory{ipv4.NewProtocol},
 			TransportProtocols: []stack.TransportProtocolFactory{tcp.NewProtocol, udp.NewProtocol},
@@ -117,6 +122,10 @@ func New(ctx context.Context, o Options) (*Net, error) {
 	return n, nil
 }
 
+// Start has the network carry packets. The pods that are there when it takes over from another one are attached before: what
+// one of them says to another one that is not there yet is refused. It is called once.
+func (n *Net) Start() { close(n.begun) }
+
 // Close ends everything, the devices too, and returns when it has ended.
 func (n *Net) Close() error {
 	n.mu.Lock()
@@ -127,6 +136,9 @@ func (n *Net) Close() error {
 	n.listeners = map[netip.AddrPort]*listener{}
 	n.mu.Unlock()
 	n.stop()
+	if before := n.before.Load(); before != nil {
+		_ = before.to.Close() // which wakes who waits for its end
+	}
 	for _, l := range listeners {
 		l.end()
 	}
@@ -177,6 +189,7 @@ func (n *Net) Attach(address netip.Addr, device Device) (*Port, error) {
 	old := (*n.ports.Load())[address]
 	n.replace(address, p)
 	n.work.Add(1) // under the lock: Close waits for it
+	n.reads.Add(1)
 	n.mu.Unlock()
 	var err error
 	if old != nil {
@@ -184,6 +197,7 @@ func (n *Net) Attach(address netip.Addr, device Device) (*Port, error) {
 	}
 	go func() {
 		defer n.work.Done()
+		defer n.reads.Done()
 		p.read()
 	}()
 	return p, err
@@ -222,6 +236,11 @@ func (p *Port) end() error {
 
 // read takes the pod's packets until its device ends, or the network retires.
 func (p *Port) read() {
+	select {
+	case <-p.net.begun:
+	case <-p.ctx.Done():
+		return
+	}
 	packet := make([]byte, 1<<16)
 	for {
 		size, err := p.device.Read(packet)

@@ -171,6 +171,14 @@ func network(t testing.TB, o podnet.Options) *podnet.Net {
 	return n
 }
 
+// started is one that carries.
+func started(t testing.TB, o podnet.Options) *podnet.Net {
+	t.Helper()
+	n := network(t, o)
+	n.Start()
+	return n
+}
+
 func attach(t testing.TB, n *podnet.Net, p *pod) *podnet.Port {
 	t.Helper()
 	port, err := n.Attach(p.address, p.device())

@@ -21,7 +21,7 @@ import (
 // TestBetweenPods: pods reach each other by address, and nobody speaks as somebody else.
 func TestBetweenPods(t *testing.T) {
 	t.Parallel()
-	n := network(t, podnet.Options{})
+	n := started(t, podnet.Options{})
 	a, b, liar := newPod(t, "10.244.0.1"), newPod(t, "10.244.0.2"), newPod(t, "10.244.0.3")
 	attach(t, n, a)
 	attach(t, n, b)
@@ -72,7 +72,7 @@ func TestBetweenPods(t *testing.T) {
 // TestServices: the network answers where it is told to, and refuses elsewhere.
 func TestServices(t *testing.T) {
 	t.Parallel()
-	n := network(t, podnet.Options{Flows: 8}) // two of each pod
+	n := started(t, podnet.Options{Flows: 8}) // two of each pod
 	a := newPod(t, "10.244.0.1")
 	port := attach(t, n, a)
 	web := netip.MustParseAddrPort("10.96.3.7:80")
@@ -167,7 +167,7 @@ func TestServices(t *testing.T) {
 // TestPodEnds: who is connected to a pod that ended learns it.
 func TestPodEnds(t *testing.T) {
 	t.Parallel()
-	n := network(t, podnet.Options{})
+	n := started(t, podnet.Options{})
 	a, b := newPod(t, "10.244.0.1"), newPod(t, "10.244.0.2")
 	attach(t, n, a)
 	port := attach(t, n, b)
@@ -229,7 +229,7 @@ func TestOutside(t *testing.T) {
 	}()
 	var mu sync.Mutex
 	var asked []string
-	n := network(t, podnet.Options{Outside: func(ctx context.Context, network, address string) (net.Conn, error) {
+	n := started(t, podnet.Options{Outside: func(ctx context.Context, network, address string) (net.Conn, error) {
 		mu.Lock()
 		asked = append(asked, network+" "+address)
 		mu.Unlock()
@@ -290,7 +290,7 @@ func TestHandover(t *testing.T) {
 	a, b := newPod(t, "10.244.0.1"), newPod(t, "10.244.0.2")
 	b.listen(t, 80)
 	var nets []*podnet.Net
-	var open []net.Conn
+	var open, ends []net.Conn
 	var following sync.WaitGroup
 	defer following.Wait()
 	web := netip.MustParseAddrPort("10.96.3.7:80")
@@ -303,21 +303,22 @@ func TestHandover(t *testing.T) {
 		talk(t, l, func() {})
 		if i > 0 {
 			before := nets[i-1]
-			flows := before.Retire()
+			flows := before.Retire(t.Context())
 			if len(flows) != i { // one of each network, and none between pods
 				t.Errorf("network %d hands over %v", i-1, flows)
 			}
 			theirs, ours := net.Pipe()
 			following.Go(func() {
-				if err := before.Follow(theirs); err != nil {
+				if err := before.Follow(theirs); err != nil && !errors.Is(err, io.ErrClosedPipe) {
 					t.Error(err)
 				}
 			})
-			defer ours.Close()
+			ends = append(ends, theirs)
 			n.Precede(flows, ours)
 		}
 		attach(t, n, a)
 		attach(t, n, b)
+		n.Start()
 		nets = append(nets, n)
 		addresses := []string{web.String()}
 		if i == 0 {
@@ -339,9 +340,15 @@ func TestHandover(t *testing.T) {
 	if _, err := nets[0].Attach(a.address, a.device()); !errors.Is(err, net.ErrClosed) {
 		t.Errorf("a network that retired attaches a pod: %v", err)
 	}
-	for _, c := range open {
+	for _, c := range open[:2] {
 		if err := c.Close(); err != nil {
 			t.Error(err)
+		}
+	}
+	_ = ends[1].Close() // the last process was killed
+	for i, c := range open[2:] {
+		if err := say(c, "still there?"); (err == nil) != (i == 1) { // the one that it has itself goes on
+			t.Errorf("after the end of the process that has the devices: connection %d: %v", i+2, err)
 		}
 	}
 	for i, n := range nets[:2] {
@@ -350,5 +357,6 @@ func TestHandover(t *testing.T) {
 		case <-time.After(2 * time.Minute):
 			t.Fatalf("network %d carries something still", i)
 		}
+		_ = ends[i].Close() // as the end of its process does
 	}
 }

@@ -13,6 +13,8 @@ const (
 	verbInit  = "__init"
 	verbExec  = "__nsexec"
 	verbProbe = "__probe"
+
+	verbDevice = "__device" // ProbeDevice
 )
 
 var returned bool
@@ -38,6 +40,8 @@ func Main() {
 		code = nsexec()
 	case verbProbe:
 		code = probe()
+	case verbDevice:
+		code = probeDevice(os.Args[2:])
 	default:
 		return
 	}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -48,14 +49,18 @@ func sysctl(name, value string) error {
 // dialTimeout bounds a connection within the pod: nothing is far there.
 const dialTimeout = 5 * time.Second
 
-// dial connects to a port of the pod; the caller closes the descriptor.
-func dial(port int) (*os.File, error) {
+// dial connects to a port of the pod, which may have an address; the caller closes the descriptor.
+func dial(port int, address netip.Addr) (*os.File, error) {
 	if port < 1 || port > 65535 {
 		return nil, fmt.Errorf("port %d: out of range", port)
 	}
 	d := net.Dialer{Timeout: dialTimeout}
 	var errs []error
-	for _, host := range []string{"127.0.0.1", "::1"} {
+	hosts := []string{"127.0.0.1", "::1"}
+	if address.IsValid() { // a program may listen there alone
+		hosts = append(hosts, address.String())
+	}
+	for _, host := range hosts {
 		c, err := d.Dial("tcp", net.JoinHostPort(host, strconv.Itoa(port)))
 		if err != nil {
 			errs = append(errs, err)
@@ -65,5 +70,5 @@ func dial(port int) (*os.File, error) {
 		_ = c.Close() // f is a copy
 		return f, err
 	}
-	return nil, errors.Join(errs[:1]...) // the second says no more
+	return nil, errors.Join(errs[:1]...) // the others say no more
 }

@@ -4,6 +4,7 @@ package shim
 
 import (
 	"encoding/json"
+	"net/netip"
 	"time"
 )
 
@@ -28,7 +29,8 @@ type Pod struct {
 	Hostname string            `json:"hostname"`
 	Sysctls  map[string]string `json:"sysctls,omitempty"` // of the namespaces that a pod has
 	// Beacon is another directory to listen in, for when that of the pod is lost.
-	Beacon string `json:"beacon,omitempty"`
+	Beacon  string  `json:"beacon,omitempty"`
+	Network Network `json:"network,omitzero"`
 	// Record is the driver's own: it is kept, never read.
 	Record json.RawMessage `json:"record,omitempty"`
 }
@@ -105,6 +107,7 @@ const (
 	opState    op = "state"    // → States
 	opWatch    op = "watch"    // → States at once and after every change, until the connection ends
 	opDial     op = "dial"     // Port → one descriptor
+	opDevice   op = "device"   // → Address, and one descriptor; the connection ends with the pod
 	opExec     op = "exec"     // Exec and descriptors for its input, output and errors → ExitCode
 	opAttach   op = "attach"   // Name and such descriptors → when the container, or the peer, has ended
 	opResize   op = "resize"   // Name, Rows, Columns of its terminal
@@ -133,6 +136,8 @@ type response struct {
 	Status   *Status  `json:"status,omitempty"`
 	States   []Status `json:"states,omitempty"`
 	ExitCode int      `json:"exitCode,omitempty"`
+
+	Address netip.Addr `json:"address,omitzero"`
 }
 
 // Exec is a command to run beside a container's own process, as the container's user.

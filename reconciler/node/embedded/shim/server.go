@@ -22,8 +22,10 @@ import (
 
 // server is a shim at work.
 type server struct {
-	dir    string
-	beacon string // see Pod
+	dir     string
+	beacon  string // see Pod
+	network Network
+	device  *os.File // nil: the pod does not leave its network
 
 	mu         sync.Mutex // guards what follows
 	containers map[string]*container
@@ -102,6 +104,11 @@ func (s *server) prepare() (*net.UnixListener, error) {
 			return nil, err
 		}
 	}
+	if s.network = pod.Network; s.network.Address.IsValid() {
+		if s.device, err = openDevice(s.network); err != nil {
+			return nil, err
+		}
+	}
 	s.beacon = pod.Beacon
 	return listen(s.dir)
 }
@@ -140,12 +147,12 @@ func (s *server) serve(c *net.UnixConn) {
 	answer := response{Version: Version}
 	defer survive(c, q.Op)
 	switch q.Op {
-	case opWatch:
-		s.watch(c)
+	case opWatch, opDevice:
+		s.attend(c, q.Op)
 		return
 	case opDial:
 		var f *os.File
-		if f, err = dial(q.Port); err == nil {
+		if f, err = dial(q.Port, s.network.Address); err == nil {
 			_ = send(c, answer, f) // the peer went
 			_ = f.Close()
 			return
@@ -177,6 +184,15 @@ func (s *server) serve(c *net.UnixConn) {
 		}
 	}
 	_ = send(c, answer) // the peer went
+}
+
+// attend answers what goes on until the peer goes.
+func (s *server) attend(c *net.UnixConn, asked op) {
+	if asked == opDevice {
+		s.lend(c)
+		return
+	}
+	s.watch(c)
 }
 
 // survive keeps a pod from ending of a request, by a service of whatever version.
