@@ -29,7 +29,7 @@ func TestDemo(t *testing.T) {
 			}
 			want := []string{
 				"ErrImagePull", "deployment.apps/mediawiki rolled back", `Belay: Revert "Tercer despliegue`, "2 (now 4)", "RolledBack(by 4, ",
-				"\n1         Primer despliegue. Desplegamos versión 1.43.5\n3         Tercer despliegue. Actualizamos a la versión 2\n4         Revert ",
+				"\n1         Primer despliegue. Desplegamos versión 1.43.5\n3         Tercer despliegue. Actualizamos a la versión 2\n4         ",
 			}
 			if strings.Contains(out, "--runtime embedded") {
 				want = append(want, " requests, 0 failed\n")
