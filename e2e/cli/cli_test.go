@@ -51,8 +51,8 @@ func needGit(t *testing.T) {
 //
 //	serving            wait until the service answers
 //	githttp TOKENFILE  serve the directory over HTTP at $HTTP_URL
-//	gitssh KEYFILE     serve the directory over ssh at $SSH_ADDR, and write the key that opens it; while there is a file
-//	                   away, every connection is closed at once
+//	gitssh KEYFILE     serve the directory over ssh at $SSH_ADDR, and write the key that opens it
+//	                   While there is a file away, both close every connection at once.
 //	stopssh            stop serving over ssh
 //	hook PATH SECRET FILE STATUS  send FILE to the webhook address as GitHub does, and expect STATUS
 //	deliver FILE SECRETFILE STATUS  send the delivery of a Git host that is in FILE, and expect STATUS

@@ -41,6 +41,9 @@ func gitHandler(dir, token string) (http.Handler, error) {
 		Env:  []string{"GIT_PROJECT_ROOT=" + dir, "GIT_HTTP_EXPORT_ALL=1"},
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if away(dir) {
+			panic(http.ErrAbortHandler)
+		}
 		want, err := os.ReadFile(token)
 		_, got, ok := r.BasicAuth()
 		if err != nil || !ok || subtle.ConstantTimeCompare([]byte(got), []byte(strings.TrimSpace(string(want)))) != 1 {
@@ -50,6 +53,12 @@ func gitHandler(dir, token string) (http.Handler, error) {
 		}
 		backend.ServeHTTP(w, r)
 	}), nil
+}
+
+// away reports whether the servers of a directory answer nobody.
+func away(dir string) bool {
+	_, err := os.Stat(filepath.Join(dir, "away"))
+	return err == nil
 }
 
 // serveSSH serves the script's directory over ssh, for the key that it writes to the file args[0]. It sets SSH_ADDR.
@@ -135,7 +144,7 @@ func (s *sshServer) accept(l net.Listener) {
 		}
 		wg.Go(func() {
 			defer c.Close()
-			if _, err := os.Stat(filepath.Join(s.dir, "away")); err != nil {
+			if !away(s.dir) {
 				s.connection(c)
 			}
 		})

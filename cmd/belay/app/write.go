@@ -50,11 +50,12 @@ func (w *writer) Write(ctx context.Context, m ManagedWrite) (warnings []string, 
 	if in.kind != intentUndo && in.kind != intentNothing && !m.Caller.May(control.RoleEdit) {
 		return nil, w.refuse(m, "the role rollback may go back to stable revisions, and nothing else")
 	}
+	id := "" // of a rollback
 	switch in.kind {
 	case intentNothing:
 		return nil, nil
 	case intentUndo:
-		warnings, err = w.undo(ctx, m, in)
+		id, warnings, err = w.undo(ctx, m, in)
 	case intentOverride:
 		err = w.override(ctx, m, in)
 	case intentEdit:
@@ -65,13 +66,17 @@ func (w *writer) Write(ctx context.Context, m ManagedWrite) (warnings []string, 
 		return nil, w.refuse(m, "")
 	}
 	if err == nil && !m.DryRun {
-		w.log.Info().Str("user", m.Caller.Name).Str("audit", m.AuditID).Stringer("object", key).Str("intent", string(in.kind)).Msg("obeyed")
+		line := w.log.Info().Str("user", m.Caller.Name).Str("audit", m.AuditID).Stringer("object", key).Str("intent", string(in.kind))
+		if id != "" {
+			line = line.Str("rollback", id)
+		}
+		line.Msg("obeyed")
 	}
 	return warnings, w.status(m, err)
 }
 
-// undo goes back, as kubectl rollout undo asks.
-func (w *writer) undo(ctx context.Context, m ManagedWrite, in intent) ([]string, error) {
+// undo goes back, as kubectl rollout undo asks, and returns the ID of the rollback.
+func (w *writer) undo(ctx context.Context, m ManagedWrite, in intent) (id string, warnings []string, err error) {
 	key := m.Managed.Key
 	do := w.loop.Rollback
 	if m.DryRun {
@@ -82,9 +87,9 @@ func (w *writer) undo(ctx context.Context, m ManagedWrite, in intent) ([]string,
 		StableOnly: !m.Caller.May(control.RoleEdit),
 	})
 	if err != nil {
-		return nil, err
+		return "", nil, err
 	}
-	warnings := slices.Clone(res.Warnings)
+	warnings = slices.Clone(res.Warnings)
 	if res.NotDurable != "" {
 		warnings = append(warnings, res.NotDurable)
 	}
@@ -94,7 +99,7 @@ func (w *writer) undo(ctx context.Context, m ManagedWrite, in intent) ([]string,
 	if !res.Skipped && res.Hold.ID != "" {
 		warnings = append(warnings, fmt.Sprintf("git still wants something else: held until it agrees, or until belay release deploy/%s -n %s", key.Name, key.Namespace))
 	}
-	return warnings, nil
+	return res.ID, warnings, nil
 }
 
 // override sets one field beside Git.
