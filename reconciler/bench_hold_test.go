@@ -37,7 +37,7 @@ type given struct {
 	seen map[string]chan struct{} // by Deployment; closed at the first pod of the image that is waited for
 }
 
-const goodImage = "web:1"
+const goodImage, missingImage = "web:1", "web:missing"
 
 func (g *given) Sync(ctx context.Context, p *corev1.Pod, now time.Time) (node.Report, error) {
 	if p.Spec.Containers[0].Image == goodImage {
@@ -62,13 +62,25 @@ func (g *given) wait(name string) <-chan struct{} {
 
 // BenchmarkRollback goes back with many of 1,000 Deployments, from the wish to the hold on disk, and to the first pod of the
 // old revision in the hands of the driver: each alone, when the one before has rolled out, and each behind the rollouts of
-// those before. The units are an fsync and a millisecond's work of one core, both of this machine while this runs.
+// those before; pinned, alone; and by itself. The units are an fsync and a millisecond's work of one core, both of this
+// machine while this runs.
 func BenchmarkRollback(b *testing.B) {
-	b.Run("alone", func(b *testing.B) { benchRollback(b, true) })
-	b.Run("behind", func(b *testing.B) { benchRollback(b, false) })
+	back := func(ctx context.Context, l *reconciler.Loop, name string) error {
+		_, err := l.Rollback(ctx, rollback.Request{Namespace: "default", Name: name, By: "alice", ToRevision: 1, Mode: rollback.ModeHold})
+		return err
+	}
+	b.Run("alone", func(b *testing.B) { benchRollback(b, true, back) })
+	b.Run("behind", func(b *testing.B) { benchRollback(b, false, back) })
+	b.Run("pin", func(b *testing.B) {
+		benchRollback(b, true, func(ctx context.Context, l *reconciler.Loop, name string) error {
+			_, err := l.Pin(ctx, rollback.PinRequest{Namespace: "default", Name: name, By: "alice", Why: "bench", ToRevision: 1})
+			return err
+		})
+	})
+	b.Run("automatic", benchAutomatic)
 }
 
-func benchRollback(b *testing.B, alone bool) {
+func benchRollback(b *testing.B, alone bool, back func(ctx context.Context, l *reconciler.Loop, name string) error) {
 	const deployed, rolled = 1000, 300
 	a := &txtar.Archive{}
 	for i := range deployed {
@@ -79,7 +91,7 @@ func benchRollback(b *testing.B, alone bool) {
 	}
 	for b.Loop() {
 		b.StopTimer()
-		w := newBenchWorld(b, a)
+		w := newBenchWorld(b, a, rollback.FailureNone)
 		w.commit(b, "c1", deployed)
 		w.commit(b, "c2", deployed)
 		probe := fsyncs(b)
@@ -90,7 +102,7 @@ func benchRollback(b *testing.B, alone bool) {
 			name := fmt.Sprintf("d%04d", i)
 			first := w.given.wait(name)
 			begun := time.Now()
-			if _, err := w.loop.Rollback(b.Context(), rollback.Request{Namespace: "default", Name: name, By: "alice", ToRevision: 1}); err != nil {
+			if err := back(b.Context(), w.loop, name); err != nil {
 				b.Fatal(err)
 			}
 			durable = append(durable, time.Since(begun))
@@ -135,11 +147,7 @@ func workOf(d time.Duration) func() {
 
 // rest waits until nothing rolls out any more, and all of it is durable.
 func (w *benchWorld) rest(b *testing.B) {
-	for version := w.store.Version(); len(w.store.OpenRows()) > 0; version = w.store.Version() {
-		if _, err := w.store.WaitChange(b.Context(), version); err != nil {
-			b.Fatal(err)
-		}
-	}
+	w.await(b, func() bool { return len(w.store.OpenRows()) == 0 })
 	if err := w.store.WaitDurable(b.Context(), w.store.Version()); err != nil {
 		b.Fatal(err)
 	}
@@ -166,34 +174,37 @@ type benchWorld struct {
 	store *state.Store
 	loop  *reconciler.Loop
 	given *given
+	clock *ahead
 	stop  func()
 }
 
-func newBenchWorld(b *testing.B, a *txtar.Archive) *benchWorld {
-	w := &benchWorld{files: map[string][]txtar.File{}, repo: &fakeRepository{trees: map[string]manifests.Tree{}}}
+func newBenchWorld(b *testing.B, a *txtar.Archive, onFailure rollback.OnFailure) *benchWorld {
+	w := &benchWorld{clock: &ahead{}, files: map[string][]txtar.File{}, repo: &fakeRepository{trees: map[string]manifests.Tree{}}}
 	for _, f := range a.Files {
 		w.files[f.Name[:2]] = append(w.files[f.Name[:2]], txtar.File{Name: f.Name[3:], Data: f.Data})
 	}
-	store, err := state.Open(b.TempDir(), state.Options{Now: time.Now})
+	store, err := state.Open(b.TempDir(), state.Options{Now: w.clock.Now})
 	if err != nil {
 		b.Fatal(err)
 	}
 	w.store = store
-	w.given = &given{Runner: simulated.New(simulated.Options{Delay: time.Millisecond}), seen: map[string]chan struct{}{}}
+	w.given = &given{Runner: simulated.New(simulated.Options{
+		Delay: time.Millisecond, Images: map[string]simulated.Behaviour{missingImage: simulated.Missing},
+	}), seen: map[string]chan struct{}{}}
 	log := zerolog.Nop()
-	recorder := event.NewRecorder(store, "test", time.Now)
+	recorder := event.NewRecorder(store, "test", w.clock.Now)
 	w.loop = reconciler.New(reconciler.Options{
-		Store: store, Engine: embedded.New(store, nil), Now: time.Now, Log: log, Recorder: recorder,
+		Store: store, Engine: embedded.New(store, nil), Now: w.clock.Now, Log: log, Recorder: recorder,
 		Sources: []reconciler.Source{{
-			Name: "shop", Branch: "main", Repository: w.repo, Trigger: never{}, Apps: []reconciler.App{{Name: "shop", Prune: true}},
+			Name: "shop", Branch: "main", Repository: w.repo, Trigger: never{}, Apps: []reconciler.App{{Name: "shop", Prune: true, OnFailure: onFailure}},
 			Cache: manifests.NewCache([]manifests.App{{Source: "shop", Name: "shop", Namespace: "default"}}, manifests.Options{}),
 		}},
 	})
 	ctx, cancel := context.WithCancel(b.Context())
 	var running sync.WaitGroup
 	for _, c := range []controller.Config{
-		rollout.New(store, recorder, log, time.Now), replicaset.New(store, recorder, log, time.Now),
-		garbage.New(store, log, time.Now), node.New(store, w.given, log, time.Now),
+		rollout.New(store, recorder, log, w.clock.Now), replicaset.New(store, recorder, log, w.clock.Now),
+		garbage.New(store, log, w.clock.Now), node.New(store, w.given, log, w.clock.Now),
 	} {
 		running.Go(func() {
 			if err := controller.Run(ctx, store, c); err != nil {
@@ -227,21 +238,16 @@ func (w *benchWorld) commit(b *testing.B, commit string, deployed int) {
 	if err := w.loop.Sync(b.Context(), "shop", reconciler.SyncOptions{}); err != nil {
 		b.Fatal(err)
 	}
-	for {
-		version, complete := w.store.Version(), 0
+	w.await(b, func() bool {
+		complete := 0
 		for _, d := range state.List[*appsv1.Deployment](w.store, "default") {
 			if d.Status.UpdatedReplicas == *d.Spec.Replicas && d.Status.AvailableReplicas == *d.Spec.Replicas && d.Status.Replicas == *d.Spec.Replicas &&
 				d.Annotations["belay.dev/commit"] == commit {
 				complete++
 			}
 		}
-		if complete == deployed && len(w.store.OpenRows()) == 0 {
-			return
-		}
-		if _, err := w.store.WaitChange(b.Context(), version); err != nil {
-			b.Fatal(err)
-		}
-	}
+		return complete == deployed && len(w.store.OpenRows()) == 0
+	})
 }
 
 // fsyncs gives what makes a page durable, and says how long it took.
