@@ -5,6 +5,8 @@ import (
 	"maps"
 	"slices"
 	"strings"
+
+	"k8s.io/apimachinery/pkg/types"
 )
 
 // Row finds a row by its ID. Its lists, as those of all rows and commits that are read, are everybody's: they are never
@@ -43,24 +45,48 @@ func (s *Store) MissedRows() []Row {
 	return sharedRows(rows)
 }
 
-// ImagesOf gives the images of the rows that are open, or have an outcome, sorted, each once: what each was when the row
-// completed where that is known, else its name.
-func (s *Store) ImagesOf(outcome Outcome) []string {
+// ImagesOf gives the images of the rows that are open, and of those that have an outcome and one of the newest templates
+// that do, sorted, each once: what each was when the row completed where that is known, else its name. Newest says how many
+// templates count of a Deployment; of one that is not among them, the last does.
+func (s *Store) ImagesOf(outcome Outcome, newest map[types.NamespacedName]int) []string {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	all := map[string]bool{}
+	done := map[types.NamespacedName][]*Row{}
 	for _, r := range s.ledger.rows {
-		if !r.Open && r.Outcome != outcome {
-			continue
+		switch name := (types.NamespacedName{Namespace: r.Namespace, Name: r.Name}); {
+		case r.Open:
+			addImages(all, r)
+		case r.Outcome == outcome:
+			done[name] = append(done[name], r)
 		}
-		for i, image := range r.Images {
-			if i < len(r.Digests) && r.Digests[i] != "" {
-				image = r.Digests[i]
+	}
+	for name, rows := range done {
+		slices.SortFunc(rows, func(a, b *Row) int { return cmp.Compare(b.Number, a.Number) })
+		most, ok := newest[name]
+		if !ok {
+			most = 1
+		}
+		templates := map[string]bool{}
+		for _, r := range rows {
+			if !templates[r.Template] && len(templates) == most {
+				continue // an older row may have one that counts
 			}
-			all[image] = true
+			templates[r.Template] = true
+			addImages(all, r)
 		}
 	}
 	return slices.Sorted(maps.Keys(all))
+}
+
+// addImages adds what the images of a row were when it completed, or else their names.
+func addImages(all map[string]bool, r *Row) {
+	for i, image := range r.Images {
+		if i < len(r.Digests) && r.Digests[i] != "" {
+			image = r.Digests[i]
+		}
+		all[image] = true
+	}
 }
 
 // OpenRows gives the rows whose outcome is not final, oldest first.

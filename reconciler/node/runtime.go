@@ -187,6 +187,7 @@ type Security struct {
 	AddCaps        []string // without CAP_
 	DropCaps       []string // ALL drops every one
 	Unconfined     bool     // no seccomp profile
+	NoAppArmor     bool     // no AppArmor profile, where the engine gives one
 }
 
 // SandboxState is a sandbox as it is.

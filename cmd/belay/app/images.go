@@ -5,15 +5,26 @@ import (
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/belay-dev/belay/reconciler/ledger"
 	"github.com/belay-dev/belay/state"
 )
 
-// images are those that stay on the machine: of what runs or may be scaled up, of every revision that completed and is not
-// bad, of what waits to run, and of what is held. A rollback must not depend on a registry.
+// images are those that stay on the machine: of what runs or may be scaled up, of the revisions that completed and are not
+// bad, of what waits to run, and of what is held. A rollback must not depend on a registry. Of a Deployment as many revisions
+// count as its history keeps ReplicaSets; of one that is gone the last, which brings it back.
 func (o *origins) images() []string {
-	out := o.store.ImagesOf(ledger.Complete)
+	newest := map[types.NamespacedName]int{}
+	for _, d := range state.List[*appsv1.Deployment](o.store, "") {
+		const unset = 10 // as Kubernetes defaults it
+		old := unset
+		if d.Spec.RevisionHistoryLimit != nil {
+			old = int(*d.Spec.RevisionHistoryLimit)
+		}
+		newest[types.NamespacedName{Namespace: d.Namespace, Name: d.Name}] = old + 1
+	}
+	out := o.store.ImagesOf(ledger.Complete, newest)
 	add := func(spec *corev1.PodSpec) {
 		for _, list := range [][]corev1.Container{spec.InitContainers, spec.Containers} {
 			for _, c := range list {

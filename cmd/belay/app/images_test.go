@@ -1,6 +1,7 @@
 package app
 
 import (
+	"fmt"
 	"maps"
 	"slices"
 	"testing"
@@ -67,6 +68,35 @@ func TestImagesOfRevisions(t *testing.T) {
 	}
 	if got := o.ran(pod("web-9")); got != nil {
 		t.Errorf("a pod of nobody ran %q", got)
+	}
+}
+
+// TestImagesOfHistory has images of stable revisions stay as far back as the history of their Deployment reaches.
+func TestImagesOfHistory(t *testing.T) {
+	t.Parallel()
+	store, err := state.OpenMemory(state.Options{Now: time.Now})
+	if err != nil {
+		t.Fatal(err)
+	}
+	limit := int32(2)
+	writes := []state.Write{state.Create(&appsv1.Deployment{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "web"}, Spec: appsv1.DeploymentSpec{RevisionHistoryLimit: &limit},
+	})}
+	// web:1 to web:6, then web:2 again; of another Deployment, which is gone, three.
+	for name, images := range map[string][]int{"web": {1, 2, 3, 4, 5, 6, 2}, "gone": {1, 2, 3}} {
+		for i, n := range images {
+			writes = append(writes, state.PutRow(state.Row{
+				ID: fmt.Sprint(name, i), Namespace: "default", Name: name, Template: fmt.Sprint(name, n), Outcome: ledger.Complete,
+				Images: []string{fmt.Sprintf("%s:%d", name, n)},
+			}))
+		}
+	}
+	if _, err := store.Commit(writes...); err != nil {
+		t.Fatal(err)
+	}
+	o := &origins{store: store, following: &following{}}
+	if got, want := o.images(), []string{"gone:3", "web:2", "web:5", "web:6"}; !slices.Equal(got, want) {
+		t.Errorf("kept are %q, want %q", got, want)
 	}
 }
 

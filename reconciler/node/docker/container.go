@@ -103,6 +103,9 @@ func (r *Runtime) options(c node.Container) client.ContainerCreateOptions {
 	if c.Security.Unconfined {
 		host.SecurityOpt = append(host.SecurityOpt, "seccomp=unconfined")
 	}
+	if c.Security.NoAppArmor {
+		host.SecurityOpt = append(host.SecurityOpt, "apparmor=unconfined")
+	}
 	for _, g := range c.Security.Groups {
 		host.GroupAdd = append(host.GroupAdd, strconv.FormatInt(g, 10))
 	}

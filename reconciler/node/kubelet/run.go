@@ -270,6 +270,9 @@ func (k *Kubelet) sandbox(pod *corev1.Pod) node.Sandbox {
 	}
 	const maxHostname = 63
 	s.Hostname = s.Hostname[:min(len(s.Hostname), maxHostname)]
+	if o := pod.Spec.HostnameOverride; o != nil {
+		s.Hostname = *o
+	}
 	if k.Origin != nil {
 		s.Origin = k.Origin(pod)
 	}

@@ -265,6 +265,7 @@ func securityOf(pod *corev1.Pod, c *corev1.Container) node.Security {
 			s.AddCaps, s.DropCaps = caps(x.Capabilities.Add), caps(x.Capabilities.Drop)
 		}
 	}
+	s.NoAppArmor = unarmoured(pod, c)
 	s.Unconfined = profile != nil && profile.Type == corev1.SeccompProfileTypeUnconfined
 	switch {
 	case user >= 0 && group >= 0:
@@ -275,6 +276,18 @@ func securityOf(pod *corev1.Pod, c *corev1.Container) node.Security {
 		s.User = fmt.Sprintf("0:%d", group)
 	}
 	return s
+}
+
+// unarmoured says whether a container asks for no AppArmor profile. The container counts, then the pod.
+func unarmoured(pod *corev1.Pod, c *corev1.Container) bool {
+	var p *corev1.AppArmorProfile
+	if s := pod.Spec.SecurityContext; s != nil {
+		p = s.AppArmorProfile
+	}
+	if s := c.SecurityContext; s != nil && s.AppArmorProfile != nil {
+		p = s.AppArmorProfile
+	}
+	return p != nil && p.Type == corev1.AppArmorProfileTypeUnconfined
 }
 
 func or(p *int64, def int64) int64 {

@@ -22,9 +22,11 @@ func Supports(spec *corev1.PodSpec, hostPaths []string) []engine.Unsupported {
 	}
 	for i := range spec.InitContainers {
 		s.container(fmt.Sprintf("initContainers[%d]", i), &spec.InitContainers[i])
+		s.ports(fmt.Sprintf("initContainers[%d]", i), &spec.InitContainers[i], spec.HostNetwork)
 	}
 	for i := range spec.Containers {
 		s.container(fmt.Sprintf("containers[%d]", i), &spec.Containers[i])
+		s.ports(fmt.Sprintf("containers[%d]", i), &spec.Containers[i], spec.HostNetwork)
 	}
 	s.parts(spec)
 	return s.found
@@ -85,6 +87,7 @@ func (s *survey) pod(spec *corev1.PodSpec) {
 	s.when(len(spec.ResourceClaims) > 0, "resourceClaims", noSuch)
 	s.when(spec.Resources != nil, "resources", "resources of a whole pod are not supported, those of its containers are")
 	s.when(spec.Subdomain != "", "subdomain", noSuch)
+	s.when(spec.OS != nil && spec.OS.Name != corev1.Linux, "os", "pods run on Linux")
 	s.when(len(spec.SchedulingGates) > 0, "schedulingGates", noSuch)
 	s.when(spec.DNSPolicy == corev1.DNSNone && spec.DNSConfig == nil, "dnsConfig", "is missing beside dnsPolicy None")
 	c := spec.SecurityContext
@@ -92,6 +95,8 @@ func (s *survey) pod(spec *corev1.PodSpec) {
 		return
 	}
 	s.when(c.SELinuxOptions != nil, "securityContext.seLinuxOptions", noSuch)
+	s.when(c.SupplementalGroupsPolicy != nil && *c.SupplementalGroupsPolicy == corev1.SupplementalGroupsPolicyStrict,
+		"securityContext.supplementalGroupsPolicy", "the groups that the image gives its user count too: only Merge is supported")
 	s.when(c.WindowsOptions != nil, "securityContext.windowsOptions", noSuch)
 	s.when(local(c.SeccompProfile), "securityContext.seccompProfile", "Localhost profiles are not supported")
 	s.when(c.AppArmorProfile != nil && c.AppArmorProfile.Type == corev1.AppArmorProfileTypeLocalhost,
@@ -130,6 +135,7 @@ func (s *survey) container(at string, c *corev1.Container) {
 	s.when(c.Lifecycle != nil && c.Lifecycle.StopSignal != nil, at+".lifecycle.stopSignal", noSuch)
 	for i, m := range c.VolumeMounts {
 		field := fmt.Sprintf("%s.volumeMounts[%d]", at, i)
+		s.when(m.RecursiveReadOnly != nil && *m.RecursiveReadOnly == corev1.RecursiveReadOnlyEnabled, field+".recursiveReadOnly", noSuch)
 		s.when(m.MountPropagation != nil && *m.MountPropagation != corev1.MountPropagationNone, field+".mountPropagation", noSuch)
 	}
 	for i, e := range c.Env {
@@ -140,6 +146,13 @@ func (s *survey) container(at string, c *corev1.Container) {
 		}
 	}
 	s.security(at+".securityContext", c.SecurityContext)
+}
+
+// ports refuses ports of the machine for a pod that has a network of its own.
+func (s *survey) ports(at string, c *corev1.Container, hostNetwork bool) {
+	for i, p := range c.Ports {
+		s.when(p.HostPort != 0 && !hostNetwork, fmt.Sprintf("%s.ports[%d].hostPort", at, i), "is not supported, a Service of the type NodePort is")
+	}
 }
 
 // resource refuses what depends on how much the machine has.
