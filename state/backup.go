@@ -53,12 +53,14 @@ func (s *Store) Copy() error {
 	if s.file == nil {
 		return ErrInMemory
 	}
-	return WriteFile(filepath.Join(filepath.Dir(s.file.path), CopyName), s.Backup)
+	return writeFile(filepath.Join(filepath.Dir(s.file.path), CopyName), s.Backup, s.file.at)
 }
 
 // WriteFile makes a file that holds a state out of what fill writes: complete, verified, durable and under its name,
 // or not at all. A file of that name is replaced.
-func WriteFile(path string, fill func(io.Writer) error) (err error) {
+func WriteFile(path string, fill func(io.Writer) error) error { return writeFile(path, fill, nil) }
+
+func writeFile(path string, fill func(io.Writer) error, at watcher) (err error) {
 	f, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".*.tmp")
 	if err != nil {
 		return &Error{Op: "write", Path: path, Err: bare(err)}
@@ -78,7 +80,12 @@ func WriteFile(path string, fill func(io.Writer) error) (err error) {
 	if err := Check(f.Name()); err != nil {
 		return err
 	}
-	return replaceFile(f.Name(), path)
+	at.pass(BeforeCopy)
+	if err := replaceFile(f.Name(), path); err != nil {
+		return err
+	}
+	at.pass(AfterCopy)
+	return nil
 }
 
 func replaceFile(from, to string) error {
@@ -158,7 +165,9 @@ func BackupFile(dir string, w io.Writer) error {
 // Restore makes a copy of a file the state of a directory that no store has open, with an instance of its own, and
 // versions above all that were ever given out there. A file that is there already is kept under another name, which
 // is returned.
-func Restore(file, dir string) (kept string, err error) {
+func Restore(file, dir string) (kept string, err error) { return restore(file, dir, nil) }
+
+func restore(file, dir string, at watcher) (kept string, err error) {
 	if err := Check(file); err != nil {
 		return "", err
 	}
@@ -173,11 +182,16 @@ func Restore(file, dir string) (kept string, err error) {
 	if err := rebirth(fresh); err != nil {
 		return "", errors.Join(err, os.Remove(fresh))
 	}
-	kept, err = setAside(path)
+	kept, err = keep(path)
 	if err != nil {
 		return "", errors.Join(err, os.Remove(fresh))
 	}
-	return kept, replaceFile(fresh, path)
+	at.pass(BeforeRestore)
+	if err := replaceFile(fresh, path); err != nil {
+		return kept, err
+	}
+	at.pass(AfterRestore)
+	return kept, nil
 }
 
 func copyFile(from, to string) error {
@@ -215,21 +229,22 @@ func rebirth(path string) error {
 	return errors.Join(err, db.Close())
 }
 
-// setAside gives a file another name, a free one; nothing is there to be kept when it gives none.
-func setAside(path string) (string, error) {
+// keep gives a file a second name, a free one, so that there is a state whenever the process ends; nothing is there to be
+// kept when it gives none.
+func keep(path string) (string, error) {
 	for n := 1; ; n++ {
 		kept := fmt.Sprintf("%s.replaced-%d", path, n)
-		switch _, err := os.Lstat(kept); {
-		case err == nil:
+		if _, err := os.Lstat(kept); err == nil {
 			continue
-		case !errors.Is(err, fs.ErrNotExist):
-			return "", err
 		}
-		err := os.Rename(path, kept)
-		if errors.Is(err, fs.ErrNotExist) {
+		err := os.Link(path, kept)
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
 			return "", nil
+		case err != nil: // a file system that gives a file one name alone
+			return kept, copyFile(path, kept)
 		}
-		return kept, err
+		return kept, syncDirectory(filepath.Dir(path))
 	}
 }
 

@@ -205,7 +205,7 @@ func TestMigration(t *testing.T) {
 		return tx.Bucket([]byte(bucketCursors)).Delete([]byte("shop"))
 	}
 	open := func(schema int64, ms map[int64]migration) error {
-		d, err := openDisk(dir)
+		d, err := openDisk(dir, nil)
 		if err != nil {
 			return err
 		}

@@ -44,6 +44,7 @@ type batch struct {
 type disk struct {
 	path   string
 	db     *bbolt.DB
+	at     watcher
 	broken bool // bbolt gave up inside: it cannot be closed any more
 
 	reserve int64 // bytes kept for when the disk is full
@@ -52,8 +53,8 @@ type disk struct {
 	migrations map[int64]migration
 }
 
-func openDisk(dir string) (*disk, error) {
-	d := &disk{path: filepath.Join(dir, FileName), schema: schemaVersion, migrations: migrations}
+func openDisk(dir string, at watcher) (*disk, error) {
+	d := &disk{path: filepath.Join(dir, FileName), at: at, schema: schemaVersion, migrations: migrations}
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, d.openError(err)
 	}
@@ -170,6 +171,7 @@ func (d *disk) claim(lease int64, fresh string) (id string, err error) {
 	if err != nil {
 		return "", d.openError(err)
 	}
+	d.at.pass(AfterClaim)
 	return id, nil
 }
 
@@ -189,6 +191,9 @@ func putNumber(b *bbolt.Bucket, key []byte, n int64) error {
 
 // write makes a batch durable, all or nothing.
 func (d *disk) write(b batch) error {
+	if err := d.at.ask(BeforeWrite); err != nil {
+		return d.writeError(err)
+	}
 	changes, err := encodeAll(latest(b.changes))
 	if err != nil {
 		return err
@@ -214,6 +219,7 @@ func (d *disk) write(b batch) error {
 	if err != nil {
 		return d.writeError(err)
 	}
+	d.at.pass(AfterWrite)
 	return nil
 }
 

@@ -59,6 +59,7 @@ func (d *disk) migrate() error {
 	if err := WriteFile(copied, func(w io.Writer) error { return copyTo(d.db, w) }); err != nil {
 		return fmt.Errorf("copy it to %s before the migration: %w", copied, err)
 	}
+	d.at.pass(BeforeMigration)
 	err = d.guard(func() error {
 		return d.db.Update(func(tx *bbolt.Tx) error {
 			for n := schema; n < d.schema; n++ {
@@ -72,5 +73,6 @@ func (d *disk) migrate() error {
 	if err != nil {
 		return fmt.Errorf("migrate: %w", err)
 	}
+	d.at.pass(AfterMigration)
 	return nil
 }

@@ -29,7 +29,13 @@ type reserver interface {
 
 func (d *disk) reservePath() string { return filepath.Join(filepath.Dir(d.path), ReserveName) }
 
-func (d *disk) release() bool { return os.Remove(d.reservePath()) == nil }
+func (d *disk) release() bool {
+	if os.Remove(d.reservePath()) != nil {
+		return false
+	}
+	d.at.pass(ReserveFreed)
+	return true
+}
 
 func (d *disk) refill() error {
 	path := d.reservePath()
@@ -41,6 +47,7 @@ func (d *disk) refill() error {
 		_ = os.Remove(path) // half of it is of no use, and in the way
 		return d.writeError(err)
 	}
+	d.at.pass(ReserveKept)
 	return nil
 }
 

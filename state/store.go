@@ -29,8 +29,8 @@ type Options struct {
 	RetryDisk time.Duration
 	// Reserve is how many bytes of the disk are kept for transactions with UseReserve; 0: none.
 	Reserve int64
-	// Disk is for tests: it is called around every write of the file, by the goroutine that writes, and may fail, wait
-	// or end the process there. nil: nothing is.
+	// Disk is for tests: it is called at every point, by whoever gets there, and may fail, wait or end the process. nil:
+	// nothing is.
 	Disk func(DiskPoint) error
 }
 
@@ -86,12 +86,7 @@ type Store struct {
 // read into memory. Versions begin at the end of the lease of the process before: all older ones are expired. The
 // error is an *Error: it wraps ErrLocked, ErrForeign, ErrNewer or ErrDamaged where one of these is the reason.
 func Open(dir string, options Options) (*Store, error) {
-	return openThrough(dir, options, func(d *disk) writer {
-		if options.Disk != nil {
-			return faulty{d, options.Disk}
-		}
-		return d
-	})
+	return openThrough(dir, options, func(d *disk) writer { return d })
 }
 
 // openThrough lets a test put something between the store and its disk.
@@ -100,7 +95,7 @@ func openThrough(dir string, options Options, through func(*disk) writer) (*Stor
 	if err != nil {
 		return nil, err
 	}
-	d, err := openDisk(dir)
+	d, err := openDisk(dir, options.Disk)
 	if err != nil {
 		return nil, err
 	}

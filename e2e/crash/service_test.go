@@ -80,6 +80,8 @@ func serve(ctx context.Context, out io.Writer) error {
 	}
 	var telling sync.WaitGroup
 	defer telling.Wait()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel() // a service that does not start is never ready
 	telling.Go(func() {
 		select {
 		case <-service.Ready():
