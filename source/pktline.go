@@ -71,12 +71,6 @@ func (p *pktReader) line() (pktKind, string, error) {
 	return kind, strings.TrimSuffix(string(data), "\n"), err
 }
 
-// more tells whether the stream goes on.
-func (p *pktReader) more() bool {
-	_, err := p.in.Peek(1)
-	return !errors.Is(err, io.EOF)
-}
-
 func unexpected(err error) error {
 	if errors.Is(err, io.EOF) {
 		return io.ErrUnexpectedEOF

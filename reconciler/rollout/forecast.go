@@ -2,7 +2,6 @@ package rollout
 
 import (
 	"fmt"
-	"strings"
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
@@ -186,13 +185,4 @@ func (f *forecast) becomeReady() bool {
 		f.now = f.now.Add(time.Second)
 	}
 	return changed
-}
-
-// FormatSteps prints a forecast, one step a line.
-func FormatSteps(steps []Step) string {
-	var b strings.Builder
-	for _, s := range steps {
-		b.WriteString(s.String() + "\n")
-	}
-	return b.String()
 }

@@ -133,7 +133,7 @@ func TestForecast(t *testing.T) {
 				if tt.replicas >= 0 {
 					d.Spec.Replicas = &tt.replicas
 				}
-				got := rollout.FormatSteps(rollout.Forecast(d, sets))
+				got := formatSteps(rollout.Forecast(d, sets))
 				names := map[string]string{"web-" + rollout.Hash(&d.Spec.Template, nil): tt.image}
 				for _, rs := range sets {
 					names[rs.Name] = rs.Spec.Template.Spec.Containers[0].Image
@@ -147,4 +147,13 @@ func TestForecast(t *testing.T) {
 			})
 		})
 	}
+}
+
+// formatSteps prints a forecast, one step a line.
+func formatSteps(steps []rollout.Step) string {
+	var b strings.Builder
+	for _, s := range steps {
+		b.WriteString(s.String() + "\n")
+	}
+	return b.String()
 }

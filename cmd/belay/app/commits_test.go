@@ -1,6 +1,7 @@
 package app
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -21,13 +22,15 @@ func TestCommitOf(t *testing.T) {
 	); err != nil {
 		t.Fatal(err)
 	}
-	r := &reader{store: store}
-	for prefix, want := range map[string]string{"abcd01": "abcd01", "abcd02": "abcd02", "feed": "feed", "": ""} {
+	r, whole := &reader{store: store}, strings.Repeat("feed", 10)
+	for prefix, want := range map[string]string{"abcd01": "abcd01", "abcd02": "abcd02", whole: whole, "": ""} {
 		if got, err := r.commitOf("shop", prefix); got != want || err != nil {
 			t.Errorf("%q: got %q, %v", prefix, got, err)
 		}
 	}
-	if got, err := r.commitOf("shop", "abcd"); err == nil {
-		t.Errorf("ambiguous: got %q", got)
+	for _, prefix := range []string{"abcd", "feed", "HEAD~1"} { // ambiguous, unknown, no hash
+		if got, err := r.commitOf("shop", prefix); err == nil {
+			t.Errorf("%q: got %q", prefix, got)
+		}
 	}
 }

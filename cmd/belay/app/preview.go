@@ -53,11 +53,15 @@ func (r *reader) Diff(ctx context.Context, q control.DiffQuery) (control.Diff, e
 	return out, nil
 }
 
-// commitOf is the commit of a source whose hash begins so, of those in the history, imported ones included. What is not
-// there may be in the repository all the same, and is left as it is.
+// commitOf is the commit of a source whose hash begins so, of those in the history, imported ones included. A whole hash
+// that is not there may be in the repository all the same, and is left as it is.
 func (r *reader) commitOf(source, prefix string) (string, error) {
 	switch hashes := r.store.FindHashes(source, prefix); len(hashes) {
 	case 0:
+		if prefix != "" && len(prefix) < wholeHash {
+			return "", invalidRequest(fmt.Sprintf("no commit of the history begins with %q", prefix),
+				"the history has the commits that changed something; of another one give the whole hash, as git rev-parse prints it")
+		}
 		return prefix, nil
 	case 1:
 		return hashes[0], nil
@@ -65,6 +69,9 @@ func (r *reader) commitOf(source, prefix string) (string, error) {
 		return "", invalidRequest(fmt.Sprintf("several commits begin with %s", prefix), "write more of the hash")
 	}
 }
+
+// wholeHash is how many digits the hash of a commit has.
+const wholeHash = 40
 
 // objectDiffs turns changes into what people see.
 func objectDiffs(changes []reconciler.PreviewedChange, q control.DiffQuery) []control.ObjectDiff {
