@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -45,6 +46,9 @@ func TestDocker(t *testing.T) {
 	really(t, "docker", files, nil)
 }
 
+// guestbook is the script about two Deployments that find each other.
+const guestbook = "guestbook.txtar"
+
 // really runs scripts about pods that really run. ended is called at the end of each, with the data directory.
 func really(t *testing.T, runtime string, files []string, ended func(dataDir string)) {
 	kubectl := "kubectl"
@@ -62,6 +66,8 @@ func really(t *testing.T, runtime string, files []string, ended func(dataDir str
 	}
 	if runtime == "docker" {
 		variables["DOCKER_HOST"] = os.Getenv("DOCKER_HOST")
+	}
+	if slices.ContainsFunc(files, func(file string) bool { return filepath.Base(file) == guestbook }) {
 		for _, name := range []string{"guestbook", "redis"} {
 			variables[strings.ToUpper(name)] = publish(t, "/"+name, "e2e/examples/guestbook/image") + ":1"
 		}
