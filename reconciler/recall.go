@@ -113,7 +113,7 @@ func (l *Loop) firstRolledOut(ctx context.Context, source string) error {
 		return nil
 	}
 	enough := c.RecordedAt.Add(recallPatience)
-	for enough.After(l.o.Now()) && slices.ContainsFunc(l.o.Store.RowsOf(source, 1), moving) {
+	for waited := time.Duration(0); waited < recallPatience && enough.After(l.o.Now()) && slices.ContainsFunc(l.o.Store.RowsOf(source, 1), moving); waited += recallPause { // the clock may be set back
 		timer := time.NewTimer(recallPause)
 		select {
 		case <-timer.C:

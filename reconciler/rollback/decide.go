@@ -107,10 +107,6 @@ func (f Facts) grant(r Request, to state.Row, id string) (Decision, error) {
 // check refuses what no target makes right.
 func (f Facts) check(r Request) error {
 	switch {
-	case r.Expect != 0 && f.Running.Revision != r.Expect:
-		return moved(f.Running.Revision, r.Expect)
-	case f.Running.Paused:
-		return refuse(Paused, "cannot rollback a paused deployment", "resume it first with 'kubectl rollout resume' and try again")
 	case r.ToRevision == 0 && r.ToCommit == "" && f.Hold != nil && !f.Hold.Manual:
 		h := f.Hold
 		who := cmpOr(h.By, "somebody")
@@ -119,6 +115,10 @@ func (f Facts) check(r Request) error {
 			message += fmt.Sprintf(": %q", h.Reason)
 		}
 		return refuse(AlreadyRolledBack, message, "name the revision to go to with --to-revision")
+	case r.Expect != 0 && f.Running.Revision != r.Expect:
+		return moved(f.Running.Revision, r.Expect)
+	case f.Running.Paused:
+		return refuse(Paused, "cannot rollback a paused deployment", "resume it first with 'kubectl rollout resume' and try again")
 	case r.ToRevision != 0 && r.ToCommit != "":
 		return refuse(InvalidValue, "a revision and a commit are named", "name one of them")
 	case r.ToRevision < 0:

@@ -57,5 +57,9 @@ func (f Facts) pinned(running state.Row, revision int64) (state.Row, error) {
 }
 
 func moved(runs, expected int64) *Refusal {
-	return refuse(Moved, fmt.Sprintf("revision %d runs now, not %d", runs, expected), "look again, and ask again")
+	message := fmt.Sprintf("revision %d runs now, not %d", runs, expected)
+	if runs == 0 { // it is being handed over
+		message = fmt.Sprintf("revision %d runs no more", expected)
+	}
+	return refuse(Moved, message, "look again, and ask again")
 }

@@ -212,9 +212,13 @@ func TestRefused(t *testing.T) {
 		"only what is bad": {two(), func(p *past, _ *Request) {
 			p.facts.Marks = []state.Mark{{ID: "m", Images: []state.BadImage{{Container: "web", Image: "web:1"}}}}
 		}, NothingToGoBackTo},
-		"another runs":     {two(), func(_ *past, r *Request) { r.Expect = 1 }, Moved},
-		"paused":           {two(), func(p *past, _ *Request) { p.facts.Running.Paused = true }, Paused},
-		"held already":     {two(), func(p *past, _ *Request) { p.facts.Hold = &state.Hold{By: "bob", Since: epoch} }, AlreadyRolledBack},
+		"another runs": {two(), func(_ *past, r *Request) { r.Expect = 1 }, Moved},
+		"paused":       {two(), func(p *past, _ *Request) { p.facts.Running.Paused = true }, Paused},
+		"held already": {two(), func(p *past, _ *Request) { p.facts.Hold = &state.Hold{By: "bob", Since: epoch} }, AlreadyRolledBack},
+		"held meanwhile": {two(), func(p *past, r *Request) {
+			p.facts.Hold, p.facts.Running.Revision, r.Expect = &state.Hold{By: "bob", Since: epoch}, 0, 2
+		}, AlreadyRolledBack},
+		"going elsewhere":  {two(), func(p *past, r *Request) { p.facts.Running.Revision, r.Expect = 0, 2 }, Moved},
 		"no such revision": {two(), func(_ *past, r *Request) { r.ToRevision = 7 }, UnknownRevision},
 		"a negative one":   {two(), func(_ *past, r *Request) { r.ToRevision = -1 }, UnknownRevision},
 		"no such commit":   {two(), func(_ *past, r *Request) { r.ToCommit = "f" }, UnknownCommit},
