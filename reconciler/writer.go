@@ -12,8 +12,7 @@ import (
 // context's, or those of plan.
 type Writer interface {
 	// Land looks at the branch and lets plan make a commit on its newest head; when plan says so, it sends the commit that
-	// plan made last. When the branch moved meanwhile, or plan says
-	// ErrBranchMoved, it begins anew, some times.
+	// plan made last. When the branch moved meanwhile, or plan says ErrBranchMoved, it begins anew, some times.
 	Land(ctx context.Context, plan func(context.Context, Branch) (send bool, err error)) error
 	// Peek gives the newest head that is known here, for the time of the call; the remote is not asked.
 	Peek(look func(Branch) error) error

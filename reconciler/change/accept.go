@@ -52,13 +52,7 @@ func Accept(before *manifests.Cache, update manifests.Update, files []string, w 
 	}
 	c.inside(before.Apps(), files)
 	for _, r := range update.Stale {
-		refusal := Refusal{Reason: Unrendered, File: r.Path, Message: "cannot be rendered"}
-		for _, p := range r.Problems {
-			if p.Reason.Blocks() {
-				refusal.Message = "cannot be rendered: " + p.String()
-			}
-		}
-		c.refuse(refusal)
+		c.refuse(Refusal{Reason: Unrendered, File: r.Path, Message: unrendered(r.Problems)})
 	}
 	for id := range c.before {
 		if _, left := c.after[id]; !left {
@@ -73,6 +67,17 @@ func Accept(before *manifests.Cache, update manifests.Update, files []string, w 
 	c.target()
 	slices.SortFunc(c.out, compareRefusals)
 	return slices.Compact(c.out)
+}
+
+// unrendered says that a root cannot be rendered, and the problem that keeps it from that.
+func unrendered(problems []manifests.Problem) string {
+	const text = "cannot be rendered"
+	for _, p := range slices.Backward(problems) {
+		if p.Reason.Blocks() {
+			return text + ": " + p.String()
+		}
+	}
+	return text
 }
 
 // alike tells whether an object means the same before and after.

@@ -75,15 +75,16 @@ func Make(ctx context.Context, base *manifests.Cache, repo Repository, t Task) (
 	if err := m.remember(ctx); err != nil {
 		return Plan{}, err
 	}
+	mode := cmp.Or(t.Mode, rollback.ModeAuto)
 	if why := m.unseen(); why != nil {
-		m.fail(cmp.Or(t.Mode, rollback.ModeAuto), *why)
+		m.fail(mode, *why)
 		return m.plan, nil
 	}
 	if m.agrees() {
 		m.plan.Agrees = true
 		return m.plan, nil
 	}
-	for _, way := range ways[t.Mode] {
+	for _, way := range ways[mode] {
 		done, err := way.try(m, ctx)
 		if err != nil {
 			return Plan{}, err
@@ -102,7 +103,6 @@ type way struct {
 }
 
 var ways = map[rollback.Mode][]way{
-	"":                   {{rollback.ModeRevert, (*maker).revert}, {rollback.ModeRestore, (*maker).restore}},
 	rollback.ModeAuto:    {{rollback.ModeRevert, (*maker).revert}, {rollback.ModeRestore, (*maker).restore}},
 	rollback.ModeRevert:  {{rollback.ModeRevert, (*maker).revert}},
 	rollback.ModeRestore: {{rollback.ModeRestore, (*maker).restore}},
@@ -150,13 +150,7 @@ func (m *maker) unseen() *Refusal {
 		if !r.Stale || r.App != app || there && r.Path != o.Root {
 			continue
 		}
-		out := &Refusal{Reason: Unrendered, File: r.Path, Object: m.ID, Message: "cannot be rendered"}
-		for _, p := range r.Problems {
-			if p.Reason.Blocks() {
-				out.Message = "cannot be rendered: " + p.String()
-			}
-		}
-		return out
+		return &Refusal{Reason: Unrendered, File: r.Path, Object: m.ID, Message: unrendered(r.Problems)}
 	}
 	return nil
 }

@@ -92,7 +92,7 @@ const secretsHint = "ask again with --secrets, or take it back yourself with: gi
 // forbidden is what no revert may do unless that was asked for too.
 func (u Undo) forbidden(update manifests.Update) *Refusal {
 	if len(update.Stale) > 0 {
-		return &Refusal{Reason: Unrendered, File: update.Stale[0].Path, Message: "could not be rendered any more"}
+		return &Refusal{Reason: Unrendered, File: update.Stale[0].Path, Message: unrendered(update.Stale[0].Problems)}
 	}
 	for _, c := range update.Changes() {
 		named := slices.ContainsFunc(u.Wishes, func(w Wish) bool { return w.ID == c.ID })
