@@ -109,6 +109,9 @@ func Open(ctx context.Context, o Options) (*Runtime, error) {
 	if err := errors.Join(os.MkdirAll(pods, 0o700), os.Chmod(pods, 0o700)); err != nil {
 		return nil, fmt.Errorf("open pods: %w", err)
 	}
+	if err := shim.ClearProbes(pods); err != nil {
+		return nil, fmt.Errorf("open pods: %w", err)
+	}
 	if err := shim.Probe(o.Shim, pods, nil); err != nil {
 		return nil, fmt.Errorf("pods cannot run in namespaces here: %w", err)
 	}
@@ -267,6 +270,9 @@ func (r *Runtime) RunPod(ctx context.Context, pod node.Sandbox) (node.SandboxSta
 		return node.SandboxState{}, err
 	}
 	if n := len(all); n > 0 {
+		if err := settle(ctx, all[n-1]); err != nil {
+			return node.SandboxState{}, err
+		}
 		if state := r.state(ctx, pod.UID, all[n-1]); state.Running {
 			return state, r.carry(ctx, pod.UID, all[n-1])
 		}
@@ -316,6 +322,43 @@ func (r *Runtime) launch(at place, pod node.Sandbox) error {
 	return nil
 }
 
+// settle waits until the shim of a sandbox answers, or is dead. A process that was killed while it started one has left it
+// to come up by itself: it must neither be taken for dead, nor come up when all else of its pod has gone.
+func settle(ctx context.Context, at place) error {
+	for {
+		lives, err := shim.Launched(at.dir)
+		if err != nil || !lives {
+			return err
+		}
+		if _, err := at.client().States(ctx); err == nil {
+			return nil
+		}
+		select {
+		case <-time.After(busyPause):
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// end ends a sandbox, and returns when nothing of it lives.
+func end(ctx context.Context, at place) error {
+	for {
+		if err := at.client().Shutdown(ctx); err != nil {
+			return err
+		}
+		lives, err := shim.Launched(at.dir)
+		if err != nil || !lives {
+			return err
+		}
+		select {
+		case <-time.After(busyPause):
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
 // state is how a sandbox is.
 func (r *Runtime) state(ctx context.Context, uid types.UID, at place) node.SandboxState {
 	_, err := at.client().States(ctx)
@@ -339,7 +382,7 @@ func (r *Runtime) RemovePod(ctx context.Context, uid types.UID) error {
 		return err
 	}
 	for _, at := range all {
-		if err := at.client().Shutdown(ctx); err != nil {
+		if err := end(ctx, at); err != nil {
 			return err
 		}
 		if err := r.groups.remove(ctx, at.id, "*"); err != nil {

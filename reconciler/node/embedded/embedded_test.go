@@ -45,6 +45,13 @@ func TestMain(m *testing.M) {
 	}
 	os.Exit(func() int {
 		if binaries = os.Getenv(binariesVariable); binaries != "" {
+			if text := os.Getenv(lifeVariable); text != "" {
+				if err := live(context.Background(), text); err != nil {
+					fmt.Fprintln(os.Stderr, err)
+					return 1
+				}
+				return 0
+			}
 			return m.Run()
 		}
 		dir, err := os.MkdirTemp("", "belay-embedded-")

@@ -34,6 +34,24 @@ func attributes() *syscall.SysProcAttr {
 	return attr
 }
 
+// Launched says whether a shim of the pod in dir lives, also one that does not listen yet because the process that started it
+// was killed before it did. Shims of the first version are seen by their socket alone.
+func Launched(dir string) (bool, error) {
+	log, err := os.Open(filepath.Join(dir, LogFile))
+	if errors.Is(err, os.ErrNotExist) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	defer func() { _ = log.Close() }() // gives the lock back
+	err = unix.Flock(int(log.Fd()), unix.LOCK_SH|unix.LOCK_NB)
+	if errors.Is(err, unix.EWOULDBLOCK) {
+		return true, nil
+	}
+	return false, err
+}
+
 // maxReason bounds what is told of a shim's own log.
 const maxReason = 2 << 10
 
@@ -45,6 +63,10 @@ func Launch(binary, dir string) (*os.Process, error) {
 		return nil, fmt.Errorf("start pod: %w", err)
 	}
 	defer func() { _ = log.Close() }()
+	// The shim inherits the lock with the file, and has it for as long as it lives: see Launched.
+	if err := unix.Flock(int(log.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		return nil, fmt.Errorf("start pod: lock %s: %w", LogFile, err)
+	}
 	ready, theirs, err := os.Pipe()
 	if err != nil {
 		return nil, fmt.Errorf("start pod: %w", err)

@@ -9,18 +9,38 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 
 	"golang.org/x/sys/unix"
 )
 
+// probes is how the directories begin in which is tried whether pods can run.
+const probes = "probe-"
+
+// ClearProbes removes what tries of a process that was killed have left in dir, while nobody tries.
+func ClearProbes(dir string) error {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		if strings.HasPrefix(e.Name(), probes) {
+			// The kernel's own directory in it lets nobody in.
+			_ = os.Chmod(filepath.Join(dir, e.Name(), "work", "work"), 0o700) //nolint:gosec // it is about to be removed
+			err = errors.Join(err, os.RemoveAll(filepath.Join(dir, e.Name())))
+		}
+	}
+	return err
+}
+
 // Probe tries, with a process of its own, whether pods can run on this machine, with all that a container needs; the
 // error says what is missing. dir is where pods are to lie, groups are control groups that the process is to join.
 func Probe(binary, dir string, groups []string) error {
-	scratch, err := os.MkdirTemp(dir, "probe-")
+	scratch, err := os.MkdirTemp(dir, probes)
 	if err != nil {
 		return fmt.Errorf("probe: %w", err)
 	}
-	defer func() { _ = os.RemoveAll(scratch) }() // only directories that nobody else knows
+	defer func() { _ = os.RemoveAll(scratch) }() // only directories that nobody else knows; ClearProbes has the rest
 	args := append([]string{"belay-shim", verbProbe, scratch}, groups...)
 	cmd := exec.Cmd{Path: binary, Args: args, Env: []string{}, SysProcAttr: attributes()}
 	text, err := cmd.CombinedOutput()
