@@ -24,6 +24,8 @@ import (
 	"k8s.io/kubernetes/pkg/registry/core/pod"
 	"k8s.io/streaming/pkg/httpstream/wsstream"
 	utilexec "k8s.io/utils/exec"
+
+	"github.com/belay-dev/belay/state"
 )
 
 // The kubelet's limits: of a connection on which nothing moves, and for a client to open the streams it asked for.
@@ -70,13 +72,39 @@ func (f portForwards) Connect(ctx context.Context, name string, options runtime.
 		defer pairs.Wait()
 		ctx, end := f.lasting(r.Context())
 		defer end()
-		portforward.ServePortForward(w, r, f.forwarder(ctx, p, &pairs), p.Name, string(p.UID),
+		pairs.Go(func() { f.endWith(ctx, p, end) })
+		portforward.ServePortForward(ending{w, ctx}, r, f.forwarder(ctx, p, &pairs), p.Name, string(p.UID),
 			&portforward.V4Options{Ports: o.Ports}, idleTimeout, creationTimeout, portforward.SupportedProtocols)
 	})
 	tunnel := translator.NewTunnelingHandler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		forward.ServeHTTP(tunnelled{w}, r)
 	}))
 	return translator.NewTranslatingHandler(forward, tunnel, wsstream.IsWebSocketRequestWithTunnelingProtocol), nil
+}
+
+// endWith calls end once a pod has gone, and returns then, or when ctx ends.
+func (f portForwards) endWith(ctx context.Context, p *corev1.Pod, end func()) {
+	for seen, err := f.store.Version(), error(nil); err == nil; seen, err = f.store.WaitChange(ctx, seen) {
+		if now, ok := state.Get[*corev1.Pod](f.store, p.Namespace, p.Name); !ok || now.UID != p.UID {
+			end()
+			return
+		}
+	}
+}
+
+// ending closes a connection that was taken over when its context ends: only by that does a client learn of it.
+type ending struct {
+	http.ResponseWriter
+	ctx context.Context
+}
+
+// Hijack takes the connection over.
+func (e ending) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	conn, buffered, err := http.NewResponseController(e.ResponseWriter).Hijack()
+	if err == nil {
+		context.AfterFunc(e.ctx, func() { _ = conn.Close() }) // it has been closed, or is no longer wanted
+	}
+	return conn, buffered, err
 }
 
 // tunnelled lets a handler of this process answer where the library expects one that passes on what another server says:
