@@ -20,15 +20,14 @@ func unrendered(problems []manifests.Problem, commit string) []manifests.Problem
 
 // synced logs what a look took up: a warning with the first problem where commits did not render.
 func synced(log zerolog.Logger, source, commit string, rendered []Rendered, changed int) {
-	level, problem := zerolog.InfoLevel, ""
+	say := func(line *zerolog.Event) {
+		line.Str("source", source).Str("commit", short(commit)).Int("steps", len(rendered)).Int("changed", changed).Msg("synced")
+	}
 	for _, r := range rendered {
-		if len(r.Unrendered) > 0 && problem == "" {
-			level, problem = zerolog.WarnLevel, r.Unrendered[0].String()
+		if len(r.Unrendered) > 0 {
+			say(log.Warn().Str("problem", r.Unrendered[0].String()))
+			return
 		}
 	}
-	line := log.WithLevel(level)
-	if problem != "" {
-		line = line.Str("problem", problem)
-	}
-	line.Str("source", source).Str("commit", short(commit)).Int("steps", len(rendered)).Int("changed", changed).Msg("synced")
+	say(log.Info())
 }
