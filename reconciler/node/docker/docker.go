@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	cerrdefs "github.com/containerd/errdefs"
 	"github.com/moby/moby/api/types/system"
@@ -35,7 +36,8 @@ type Runtime struct {
 	c       *client.Client
 	arch    string
 	version string
-	podman  bool // the engine is podman, which answers as Docker does but for what is named where it is asked
+	podman  bool          // the engine is podman, which answers as Docker does but for what is named where it is asked
+	quiet   time.Duration // how long the engine may have nothing of an ended container's log before that is all of it
 
 	prepare sync.Mutex // over making what all pods need
 	network bool       // it was seen
@@ -59,7 +61,7 @@ func Open(ctx context.Context) (*Runtime, error) {
 		return nil, fmt.Errorf("docker: %w", err)
 	}
 	r := &Runtime{
-		c: c, ended: map[string]node.ContainerState{}, started: map[string]node.ContainerState{},
+		c: c, quiet: 10 * time.Second, ended: map[string]node.ContainerState{}, started: map[string]node.ContainerState{},
 		addrs: map[string]string{}, died: map[string]bool{}, digests: map[string]string{},
 	}
 	if err := r.check(ctx); err != nil {

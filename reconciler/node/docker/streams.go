@@ -15,49 +15,7 @@ import (
 	"github.com/moby/moby/client"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/remotecommand"
-
-	"github.com/belay-dev/belay/reconciler/node"
 )
-
-// Logs implements node.Streams.
-func (r *Runtime) Logs(ctx context.Context, id string, o node.LogOptions) (io.ReadCloser, error) {
-	found, err := r.c.ContainerInspect(ctx, id, client.ContainerInspectOptions{})
-	if err != nil {
-		return nil, err
-	}
-	options := client.ContainerLogsOptions{ShowStdout: true, ShowStderr: true, Follow: o.Follow, Timestamps: o.Timestamps}
-	if !o.Since.IsZero() {
-		options.Since = o.Since.UTC().Format(time.RFC3339Nano)
-	}
-	if o.Tail != nil {
-		options.Tail = strconv.FormatInt(*o.Tail, 10)
-	}
-	logs, err := r.c.ContainerLogs(ctx, id, options)
-	if err != nil || found.Container.Config.Tty {
-		return logs, err
-	}
-	reader, writer := io.Pipe()
-	l := &demultiplexed{PipeReader: reader, source: logs}
-	l.copying.Go(func() {
-		_, err := stdcopy.StdCopy(writer, writer, logs)
-		writer.CloseWithError(err) // nil is the end
-	})
-	return l, nil
-}
-
-// demultiplexed are both streams of a log as one.
-type demultiplexed struct {
-	*io.PipeReader
-	source  io.Closer
-	copying sync.WaitGroup
-}
-
-// Close ends the stream and waits for what copies it.
-func (d *demultiplexed) Close() error {
-	err := errors.Join(d.PipeReader.Close(), d.source.Close())
-	d.copying.Wait()
-	return err
-}
 
 // Exec implements node.Streams.
 func (r *Runtime) Exec(ctx context.Context, id string, command []string, o remotecommand.StreamOptions) (int, error) {
