@@ -186,6 +186,9 @@ func (r *Runtime) removeForeign(ctx context.Context, f foreign) error {
 		}
 		_ = os.Remove(filepath.Dir(at.dir)) // once it is empty
 	}
+	if filepath.Dir(f.Dir) == r.dir {
+		return nil // this driver's own by now, also of a pod whose removal was cut short and that runs again
+	}
 	var kept node.Sandbox
 	text, err := os.ReadFile(filepath.Join(f.Dir, recordFile))
 	if err != nil || json.Unmarshal(text, &kept) != nil || kept.UID != f.Pod.UID {
