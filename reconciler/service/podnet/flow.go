@@ -46,7 +46,8 @@ func (c *conn) over() { c.once.Do(c.port.give) }
 
 // take counts a flow for a pod; false: it has enough.
 func (p *Port) take() bool {
-	if p.active.Add(1) > int64(min(podFlows, max(1, p.net.o.Flows/podShare))) || p.net.total.Add(1) > int64(p.net.o.Flows) {
+	own, all := p.active.Add(1), p.net.total.Add(1)
+	if own > int64(min(podFlows, max(1, p.net.o.Flows/podShare))) || all > int64(p.net.o.Flows) {
 		p.give()
 		return false
 	}
