@@ -152,6 +152,11 @@ func (e *Engine) forget(o state.Object) {
 // waits is the first reason that a pod, in order of names, gives for not running or not being ready.
 func waits(pods []*corev1.Pod) string {
 	for _, p := range pods {
+		for _, c := range p.Status.Conditions {
+			if c.Type == corev1.PodScheduled && c.Reason == corev1.PodReasonSchedulingGated && len(p.Spec.SchedulingGates) > 0 {
+				return fmt.Sprintf("%s %s", c.Reason, p.Spec.SchedulingGates[0].Name)
+			}
+		}
 		for _, c := range p.Status.ContainerStatuses {
 			if w := c.State.Waiting; w != nil && w.Reason != "ContainerCreating" && w.Reason != "PodInitializing" {
 				return fmt.Sprintf("%s %s", w.Reason, c.Image)

@@ -118,7 +118,10 @@ func (a *agent) removeOther(ctx context.Context, key state.Key, pod *corev1.Pod)
 
 func (a *agent) sync(ctx context.Context, key state.Key, pod *corev1.Pod, now time.Time) (time.Time, error) {
 	if pod.Spec.NodeName == "" {
-		bound, err := a.bind(pod)
+		if len(pod.Spec.SchedulingGates) > 0 {
+			return time.Time{}, a.gate(pod, now)
+		}
+		bound, err := a.bind(pod, now)
 		if err != nil {
 			return time.Time{}, err
 		}
@@ -141,17 +144,40 @@ func (a *agent) sync(ctx context.Context, key state.Key, pod *corev1.Pod, now ti
 	return report.WakeAt, nil
 }
 
+// gate says of a pod that it waits for its scheduling gates to be taken away, unless it says so already. The API says it of
+// a pod that is created there; controllers create theirs past it.
+func (a *agent) gate(pod *corev1.Pod, now time.Time) error {
+	if conditionOf(pod.Status.Conditions, corev1.PodScheduled) != nil {
+		return nil
+	}
+	after := *pod // the store copies what it is given
+	after.Status.Conditions = scheduled(pod, corev1.PodCondition{
+		Status: corev1.ConditionFalse, Reason: corev1.PodReasonSchedulingGated, Message: "Scheduling is blocked due to non-empty scheduling gates",
+	}, now)
+	if _, err := reserve.Commit(a.store, pod, state.UpdateStatus(&after)); err != nil {
+		return fmt.Errorf("write pod status: %w", err)
+	}
+	return nil
+}
+
 // bind assigns a pod to this node, the only one there is.
-func (a *agent) bind(pod *corev1.Pod) (*corev1.Pod, error) {
+func (a *agent) bind(pod *corev1.Pod, now time.Time) (*corev1.Pod, error) {
 	bound := *pod // the store copies what it is given
 	bound.Spec.NodeName = Name
-	receipt, err := reserve.Commit(a.store, pod, state.Update(&bound))
+	writes := []state.Write{state.Update(&bound)}
+	if c := conditionOf(pod.Status.Conditions, corev1.PodScheduled); c != nil && c.Status != corev1.ConditionTrue {
+		placed := bound
+		placed.ResourceVersion = "" // that of the write before
+		placed.Status.Conditions = scheduled(pod, corev1.PodCondition{Status: corev1.ConditionTrue}, now)
+		writes = append(writes, state.UpdateStatus(&placed))
+	}
+	receipt, err := reserve.Commit(a.store, pod, writes...)
 	if err != nil {
 		return nil, fmt.Errorf("bind pod: %w", err)
 	}
 	a.scheduler.Event(pod, corev1.EventTypeNormal, "Scheduled",
 		fmt.Sprintf("Successfully assigned %s/%s to %s", pod.Namespace, pod.Name, Name))
-	return receipt.Objects[0].(*corev1.Pod), nil
+	return receipt.Objects[len(writes)-1].(*corev1.Pod), nil
 }
 
 // write brings a report into the store. Nothing is written when nothing changed.

@@ -54,6 +54,13 @@ func Conditions(pod *corev1.Pod, status corev1.PodStatus, incomplete []string, n
 	return all
 }
 
+// scheduled are the conditions of a pod that was not on a node, with what is true of that from now on.
+func scheduled(pod *corev1.Pod, condition corev1.PodCondition, now time.Time) []corev1.PodCondition {
+	condition.Type, condition.LastTransitionTime = corev1.PodScheduled, metav1.Unix(now.Unix(), 0)
+	all := slices.DeleteFunc(slices.Clone(pod.Status.Conditions), func(c corev1.PodCondition) bool { return c.Type == corev1.PodScheduled })
+	return append(all, condition)
+}
+
 // StatusOf finds a container's status by name.
 func StatusOf(list []corev1.ContainerStatus, name string) (corev1.ContainerStatus, bool) {
 	i := slices.IndexFunc(list, func(s corev1.ContainerStatus) bool { return s.Name == name })

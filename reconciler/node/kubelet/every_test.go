@@ -71,7 +71,7 @@ var fates = map[reflect.Type]map[string]fate{
 	reflect.TypeFor[corev1.PodSpec](): {
 		"Volumes": done, "InitContainers": done, "Containers": done, "RestartPolicy": done, "TerminationGracePeriodSeconds": done,
 		"DNSPolicy": done, "HostNetwork": done, "SecurityContext": done, "ImagePullSecrets": done, "Hostname": done, "HostAliases": done,
-		"DNSConfig": done, "ReadinessGates": done, "HostnameOverride": done,
+		"DNSConfig": done, "ReadinessGates": done, "HostnameOverride": done, "SchedulingGates": done,
 		"EphemeralContainers":   refused(func(s *corev1.PodSpec) { s.EphemeralContainers = make([]corev1.EphemeralContainer, 1) }),
 		"ActiveDeadlineSeconds": refused(func(s *corev1.PodSpec) { s.ActiveDeadlineSeconds = to(int64(1)) }),
 		"HostPID":               refused(func(s *corev1.PodSpec) { s.HostPID = true }), "HostIPC": refused(func(s *corev1.PodSpec) { s.HostIPC = true }),
@@ -79,7 +79,6 @@ var fates = map[reflect.Type]map[string]fate{
 		"Subdomain":             refused(func(s *corev1.PodSpec) { s.Subdomain = "web" }),
 		"RuntimeClassName":      refused(func(s *corev1.PodSpec) { s.RuntimeClassName = to("gvisor") }),
 		"HostUsers":             refused(func(s *corev1.PodSpec) { s.HostUsers = to(false) }),
-		"SchedulingGates":       refused(func(s *corev1.PodSpec) { s.SchedulingGates = make([]corev1.PodSchedulingGate, 1) }),
 		"ResourceClaims":        refused(func(s *corev1.PodSpec) { s.ResourceClaims = make([]corev1.PodResourceClaim, 1) }),
 		"Resources":             refused(func(s *corev1.PodSpec) { s.Resources = &corev1.ResourceRequirements{} }),
 		"OS":                    refused(func(s *corev1.PodSpec) { s.OS = &corev1.PodOS{Name: corev1.Windows} }),

@@ -88,7 +88,6 @@ func (s *survey) pod(spec *corev1.PodSpec) {
 	s.when(spec.Resources != nil, "resources", "resources of a whole pod are not supported, those of its containers are")
 	s.when(spec.Subdomain != "", "subdomain", noSuch)
 	s.when(spec.OS != nil && spec.OS.Name != corev1.Linux, "os", "pods run on Linux")
-	s.when(len(spec.SchedulingGates) > 0, "schedulingGates", noSuch)
 	s.when(spec.DNSPolicy == corev1.DNSNone && spec.DNSConfig == nil, "dnsConfig", "is missing beside dnsPolicy None")
 	c := spec.SecurityContext
 	if c == nil {

@@ -17,16 +17,19 @@ func (r *Runner) Supports(spec *corev1.PodSpec) []engine.Unsupported {
 			found = append(found, engine.Unsupported{Field: field, Message: message})
 		}
 	}
-	const noSuch = "is not simulated"
-	when(spec.RestartPolicy != "" && spec.RestartPolicy != corev1.RestartPolicyAlways, "restartPolicy", "only Always is simulated")
+	const noSuch, onlyAlways = "is not simulated", "only Always is simulated"
+	when(spec.RestartPolicy != "" && spec.RestartPolicy != corev1.RestartPolicyAlways, "restartPolicy", onlyAlways)
 	when(spec.ActiveDeadlineSeconds != nil, "activeDeadlineSeconds", noSuch)
-	when(len(spec.SchedulingGates) > 0, "schedulingGates", noSuch)
 	when(len(spec.EphemeralContainers) > 0, "ephemeralContainers", noSuch)
-	for i, c := range spec.InitContainers {
-		when(len(c.RestartPolicyRules) > 0, fmt.Sprintf("initContainers[%d].restartPolicyRules", i), noSuch)
+	container := func(at string, c *corev1.Container) {
+		when(c.RestartPolicy != nil && *c.RestartPolicy != corev1.ContainerRestartPolicyAlways, at+".restartPolicy", onlyAlways)
+		when(len(c.RestartPolicyRules) > 0, at+".restartPolicyRules", noSuch)
 	}
-	for i, c := range spec.Containers {
-		when(len(c.RestartPolicyRules) > 0, fmt.Sprintf("containers[%d].restartPolicyRules", i), noSuch)
+	for i := range spec.InitContainers {
+		container(fmt.Sprintf("initContainers[%d]", i), &spec.InitContainers[i])
+	}
+	for i := range spec.Containers {
+		container(fmt.Sprintf("containers[%d]", i), &spec.Containers[i])
 	}
 	return found
 }
