@@ -133,19 +133,15 @@ func Open(ctx context.Context, o Options) (*Runtime, error) {
 // Machine is what pods get on this machine.
 func (r *Runtime) Machine() Machine { return r.machine }
 
-// tryGroups has a process join control groups, as each container will, and says why limits do not hold. Those that cannot
-// be joined are not used.
+// tryGroups has a process join control groups with all bounds, as each container may, and says why limits do not hold. Those
+// that cannot be had are not used.
 func (r *Runtime) tryGroups(ctx context.Context) (unbounded string) {
 	if len(r.groups.dirs) > 0 {
-		id, err := newID(nil)
-		if err != nil {
-			return err.Error()
-		}
-		dirs, err := r.groups.make(id, "probe", node.Resources{})
+		dirs, release, err := r.groups.probe(ctx)
 		if err == nil {
-			err = shim.Probe(r.shim, r.dir, dirs)
+			err = errors.Join(shim.Probe(r.shim, r.dir, dirs), release())
 		}
-		if err = errors.Join(err, r.groups.remove(ctx, id, "*")); err != nil {
+		if err != nil {
 			clear(r.groups.dirs)
 			return err.Error()
 		}

@@ -10,7 +10,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -94,45 +93,16 @@ func (g groups) bounded() []string {
 	return slices.DeleteFunc(slices.Clone(controllers), func(c string) bool { return g.dirs[c] == "" })
 }
 
-// setting is a file of a group and what is written to it; empty: nothing is.
-type setting struct{ file, value string }
-
-// settings are those of each controller, in the order in which the kernel takes them.
-func (g groups) settings(r node.Resources) map[string][]setting {
-	const period = 100_000 // microseconds
-	quota := max(r.MilliCPU*period/1000, min(r.MilliCPU, 1)*1000)
-	shares := max(r.MilliCPURequest*1024/1000, min(r.MilliCPURequest, 1)*2)
-	processes := []setting{{"pids.max", strconv.Itoa(g.processes)}}
-	if g.unified {
-		weight := int64(0)
-		if shares > 0 { // as container runtimes convert them
-			weight = 1 + (min(shares, 262_144)-2)*9999/262_142
-		}
-		noSwap := ""
-		if r.Memory > 0 {
-			noSwap = "0"
-		}
-		return map[string][]setting{
-			"memory": {{"memory.max", bound(r.Memory)}, {"memory.swap.max", noSwap}},
-			"cpu":    {{"cpu.max", bound(quota)}, {"cpu.weight", bound(weight)}}, "pids": processes,
-		}
-	}
-	return map[string][]setting{
-		"memory": {{"memory.limit_in_bytes", bound(r.Memory)}, {"memory.memsw.limit_in_bytes", bound(r.Memory)}},
-		"cpu":    {{"cpu.cfs_quota_us", bound(quota)}, {"cpu.shares", bound(shares)}}, "pids": processes,
-	}
-}
-
 // make makes the groups of one run and returns the directories to join.
 func (g groups) make(sandbox, run string, limits node.Resources) ([]string, error) {
 	var dirs []string
-	settings := g.settings(limits)
+	all := settings(g.unified, g.processes, limits)
 	for _, c := range g.bounded() {
 		dir := filepath.Join(g.dirs[c], sandbox+"."+run)
 		if err := os.Mkdir(dir, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
 			return nil, fmt.Errorf("make control group: %w", err)
 		}
-		for _, s := range settings[c] {
+		for _, s := range all[c] {
 			if err := write(dir, s); err != nil {
 				return nil, err
 			}
@@ -144,23 +114,16 @@ func (g groups) make(sandbox, run string, limits node.Resources) ([]string, erro
 	return dirs, nil
 }
 
-// write sets a bound. One that the kernel does not have, as that of swap where it counts none, is none.
+// write sets a bound.
 func write(dir string, s setting) error {
 	if s.value == "" {
 		return nil
 	}
 	err := os.WriteFile(filepath.Join(dir, s.file), []byte(s.value), 0)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, fs.ErrPermission) {
+	if err != nil && (!s.spare || !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, fs.ErrPermission)) {
 		return fmt.Errorf("set %s: %w", s.file, err)
 	}
 	return nil
-}
-
-func bound(n int64) string {
-	if n <= 0 {
-		return ""
-	}
-	return strconv.FormatInt(n, 10)
 }
 
 // busyPause is between two tries to remove a group whose last process is just going.
@@ -197,4 +160,50 @@ func removeGroup(ctx context.Context, dir string) error {
 			return ctx.Err()
 		}
 	}
+}
+
+// probed begins the names of groups in which is tried whether there can be any.
+const probed = "probe-"
+
+// probe makes groups with all bounds, and removes those that processes which were killed have left. release removes them.
+func (g groups) probe(ctx context.Context) (dirs []string, release func() error, err error) {
+	id, err := newID(nil)
+	if err != nil {
+		return nil, nil, err
+	}
+	lock, err := g.alone(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	release = func() error { return errors.Join(g.remove(ctx, probed+id, "*"), lock.Close()) }
+	const much = 1 << 40 // bytes: who tries takes less
+	dirs, err = g.make(probed+id, "try", node.Resources{MilliCPU: 1000, MilliCPURequest: 1000, Memory: much})
+	if err != nil {
+		return nil, nil, errors.Join(err, release())
+	}
+	return dirs, release, nil
+}
+
+// alone locks out who would remove the groups that this process tries, until the file is closed. The lock is no secret: where
+// somebody does not give it back, it is done without.
+func (g groups) alone(ctx context.Context) (*os.File, error) {
+	lock, err := os.Open(g.dirs[g.bounded()[0]])
+	if err != nil {
+		return nil, err
+	}
+	if unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB) == nil { // nobody tries
+		_ = g.remove(ctx, probed+"*", "*") // what is left is in nobody's way
+	}
+	const tries = 100
+	for range tries {
+		if unix.Flock(int(lock.Fd()), unix.LOCK_SH|unix.LOCK_NB) == nil {
+			break
+		}
+		select {
+		case <-time.After(busyPause):
+		case <-ctx.Done():
+			return nil, errors.Join(ctx.Err(), lock.Close())
+		}
+	}
+	return lock, nil
 }
