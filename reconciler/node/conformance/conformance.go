@@ -28,6 +28,8 @@ type World struct {
 	Unbounded string
 	// NoTerminal says why containers have no terminal and no standard input; empty: they do.
 	NoTerminal string
+	// NoGroup says why a volume can belong to no group but root's; empty: it can.
+	NoGroup string
 	// Kill kills a run, KillSandbox a sandbox, by ID, as somebody at the machine might.
 	Kill, KillSandbox func(t *testing.T, id string)
 }

@@ -143,7 +143,11 @@ func (r *Runtime) spec(at place, name string, c node.Container) (shim.Container,
 		s.Mounts = append(s.Mounts, shim.Mount{Source: filepath.Join(at.dir, file), Target: "/etc/" + file})
 	}
 	for _, m := range c.Mounts {
-		s.Mounts = append(s.Mounts, shim.Mount{Source: m.Source, Target: m.Target, ReadOnly: m.ReadOnly})
+		source := m.Source
+		if m.Memory != "" {
+			source = filepath.Join(at.dir, shim.MemoryDir, m.Memory)
+		}
+		s.Mounts = append(s.Mounts, shim.Mount{Source: source, Target: m.Target, ReadOnly: m.ReadOnly})
 	}
 	known := run{Name: c.Name, Attempt: c.Attempt, Ref: c.Ref, Image: c.Image, Digest: r.digest(c, img), Signal: stopSignal(img), TTY: c.TTY}
 	return s, known, nil

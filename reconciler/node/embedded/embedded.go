@@ -257,6 +257,9 @@ func (r *Runtime) RunPod(ctx context.Context, pod node.Sandbox) (node.SandboxSta
 		return node.SandboxState{}, errors.New("a pod on the machine's network: the embedded runtime has none")
 	}
 	dir, err := r.pod(pod.UID)
+	if err == nil {
+		err = checkMemory(pod)
+	}
 	if err != nil {
 		return node.SandboxState{}, err
 	}
@@ -300,7 +303,7 @@ func (r *Runtime) launch(at place, pod node.Sandbox) error {
 	if err != nil {
 		return err
 	}
-	told := shim.Pod{Hostname: pod.Hostname, Sysctls: pod.Sysctls, Beacon: r.light(at, pod)}
+	told := shim.Pod{Hostname: pod.Hostname, Sysctls: pod.Sysctls, Beacon: r.light(at, pod), Memory: memoryOf(pod)}
 	if address.IsValid() {
 		told.Network = shim.Network{Address: address, Device: r.network.Device, MTU: r.network.MTU}
 	}

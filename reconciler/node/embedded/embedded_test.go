@@ -163,12 +163,16 @@ func TestConformance(t *testing.T) {
 	if slices.Contains(first.Machine().Bounded, "memory") {
 		unbounded = ""
 	}
+	noGroup := ""
+	if os.Geteuid() != 0 {
+		noGroup = "a user namespace of one user has one group"
+	}
 	conformance.Run(t, func(*testing.T) conformance.World {
 		return conformance.World{
 			Open: func(t *testing.T) node.Runtime {
 				return open(t, embedded.Options{Pods: filepath.Join(dir, "pods"), Images: filepath.Join(dir, "images")})
 			},
-			App: app, Served: hosts[0] + "/belay/served:1", Guarded: hosts[1] + "/belay/guarded:1", Credential: key,
+			App: app, Served: hosts[0] + "/belay/served:1", Guarded: hosts[1] + "/belay/guarded:1", Credential: key, NoGroup: noGroup,
 			Missing: hosts[0] + "/belay/served:2", Down: nowhere(t) + "/belay/app:1", Unbounded: unbounded,
 			Kill: func(t *testing.T, id string) {
 				parts := strings.SplitN(id, ".", 3)

@@ -22,6 +22,7 @@ const (
 	StateFile = "state.json"
 	Socket    = "shim.sock"
 	LogFile   = "shim.log"
+	MemoryDir = "memory" // of directories, on which only the pod's own processes see the volumes
 )
 
 // Pod is what a shim is told of its pod before it starts.
@@ -29,10 +30,18 @@ type Pod struct {
 	Hostname string            `json:"hostname"`
 	Sysctls  map[string]string `json:"sysctls,omitempty"` // of the namespaces that a pod has
 	// Beacon is another directory to listen in, for when that of the pod is lost.
-	Beacon  string  `json:"beacon,omitempty"`
-	Network Network `json:"network,omitzero"`
+	Beacon  string   `json:"beacon,omitempty"`
+	Network Network  `json:"network,omitzero"`
+	Memory  []Memory `json:"memory,omitempty"`
 	// Record is the driver's own: it is kept, never read.
 	Record json.RawMessage `json:"record,omitempty"`
+}
+
+// Memory is a volume that is held in memory for as long as the pod lives: its containers find it in MemoryDir, under its name.
+type Memory struct {
+	Name string `json:"name"`           // of a directory
+	Size int64  `json:"size,omitempty"` // bytes; 0: the kernel's default
+	GID  *int64 `json:"gid,omitempty"`  // whom it and what is made in it belong to
 }
 
 // Container is one container to start.

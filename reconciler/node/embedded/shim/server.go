@@ -109,6 +109,11 @@ func (s *server) prepare() (*net.UnixListener, error) {
 			return nil, err
 		}
 	}
+	for _, m := range pod.Memory {
+		if err := m.mount(filepath.Join(s.dir, MemoryDir)); err != nil {
+			return nil, fmt.Errorf("make volume %s: %w", m.Name, err)
+		}
+	}
 	s.beacon = pod.Beacon
 	return listen(s.dir)
 }
