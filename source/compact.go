@@ -38,7 +38,7 @@ func (c *clone) compact(ctx context.Context) error {
 	for _, p := range r.packs {
 		before[p.path] = true
 	}
-	target := &fetchTarget{dir: c.cfg.Dir, limits: c.cfg.Limits}
+	target := &fetchTarget{dir: c.cfg.Dir, limits: c.cfg.Limits, points: c.cfg.Points}
 	target.limits.PackBytes, target.limits.InflatedBytes = 1<<62, 1<<62 // what is here has been let in
 	if err := target.writePack(ctx, list, func(w io.Writer) error { return copyObjects(ctx, r, list, w) }); err != nil {
 		return err
@@ -53,7 +53,10 @@ func (c *clone) compact(ctx context.Context) error {
 	}
 	for _, p := range small {
 		// The index goes last: without its pack it harms nothing.
-		if err := errors.Join(os.Remove(p.path+".pack"), os.Remove(p.path+".idx")); err != nil {
+		if err := errors.Join(
+			c.cfg.points().do(PointMerged, func() error { return os.Remove(p.path + ".pack") }),
+			c.cfg.points().do(PointMergedIndex, func() error { return os.Remove(p.path + ".idx") }),
+		); err != nil {
 			return err
 		}
 	}

@@ -15,13 +15,13 @@ import (
 // openDir makes the mirror directory sound: a head that can be read, or none.
 func (c *clone) openDir(ctx context.Context, m *Mirror) error {
 	dir := c.cfg.Dir
-	if err := os.RemoveAll(dir + ".new"); err != nil {
+	if err := c.clear(dir + ".new"); err != nil {
 		return err
 	}
 	if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) {
 		return c.initDir(dir)
 	}
-	if err := removeLitter(dir); err != nil {
+	if err := c.cfg.points().removeLitter(dir); err != nil {
 		return err
 	}
 	head, err := c.check(ctx, m.branch)
@@ -29,7 +29,7 @@ func (c *clone) openDir(ctx context.Context, m *Mirror) error {
 	case "":
 	case KindCorrupt, KindMalformed:
 		c.log.Warn().Err(err).Str(logPath, dir+".bad").Msg("mirror is damaged, set aside")
-		if err := setAside(dir); err != nil {
+		if err := c.setAside(dir); err != nil {
 			return err
 		}
 		return c.initDir(dir)
@@ -41,11 +41,19 @@ func (c *clone) openDir(ctx context.Context, m *Mirror) error {
 }
 
 // setAside moves a damaged mirror out of the way. An older one is dropped.
-func setAside(dir string) error {
-	if err := os.RemoveAll(dir + ".bad"); err != nil {
+func (c *clone) setAside(dir string) error {
+	if err := c.clear(dir + ".bad"); err != nil {
 		return err
 	}
-	return os.Rename(dir, dir+".bad")
+	return c.cfg.points().do(PointAside, func() error { return os.Rename(dir, dir+".bad") })
+}
+
+// clear drops a directory that is of no use any more, if it is there.
+func (c *clone) clear(dir string) error {
+	if _, err := os.Lstat(dir); errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return c.cfg.points().do(PointCleared, func() error { return os.RemoveAll(dir) })
 }
 
 // origin is what the copy in a directory is of.
@@ -53,16 +61,23 @@ func (c *clone) origin() string { return c.cfg.URL + "\n" }
 
 func (c *clone) initDir(dir string) error {
 	for _, sub := range []string{"objects/pack", "objects/info", "refs/heads", "refs/belay/keep"} {
-		if err := os.MkdirAll(filepath.Join(dir, filepath.FromSlash(sub)), 0o755); err != nil {
+		if err := c.cfg.points().mkdir(filepath.Join(dir, filepath.FromSlash(sub))); err != nil {
 			return err
 		}
 	}
 	const config = "[core]\n\trepositoryformatversion = 0\n\tbare = true\n[gc]\n\tauto = 0\n"
-	return errors.Join(
-		writeFile(filepath.Join(dir, "config"), []byte(config)),
-		writeFile(filepath.Join(dir, "HEAD"), []byte("ref: "+branchRef(c.cfg.Branch)+"\n")),
-		writeFile(filepath.Join(dir, "description"), []byte(c.origin())),
-	)
+	for _, file := range []struct{ name, text string }{
+		{"config", config}, {"HEAD", "ref: " + branchRef(c.cfg.Branch) + "\n"}, {"description", c.origin()},
+	} {
+		path := filepath.Join(dir, file.name)
+		if is, err := os.ReadFile(path); err == nil && string(is) == file.text {
+			continue
+		}
+		if err := c.cfg.points().write(PointFile, path, []byte(file.text)); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // check verifies every pack of the copy and the head of a branch. It returns "" when the copy is sound and has no head of it.
@@ -124,16 +139,18 @@ func (c *clone) leaveOrigin() error {
 	}
 	for _, name := range names {
 		if h, err := readRef(c.cfg.Dir, branchRef(name)); err == nil {
-			if err := writeRef(c.cfg.Dir, keepPrefix+h.String(), h); err != nil {
+			if err := c.cfg.points().keepRef(c.cfg.Dir, h); err != nil {
 				return err
 			}
 		}
 	}
-	return errors.Join(
-		os.RemoveAll(filepath.Join(c.cfg.Dir, "refs", "heads")),
-		os.RemoveAll(filepath.Join(c.cfg.Dir, "packed-refs")),
-		os.MkdirAll(filepath.Join(c.cfg.Dir, "refs", "heads"), 0o755),
-	)
+	for _, name := range []string{"packed-refs", filepath.Join("refs", "heads")} {
+		err := c.cfg.points().do(PointForgotten, func() error { return os.RemoveAll(filepath.Join(c.cfg.Dir, name)) })
+		if err != nil {
+			return err
+		}
+	}
+	return c.cfg.points().mkdir(filepath.Join(c.cfg.Dir, "refs", "heads"))
 }
 
 func (c *clone) reader(dir string) (*reader, error) {
@@ -235,7 +252,7 @@ func (c *clone) haves(r *reader, dir string) []plumbing.Hash {
 // or that no move is about, and are still readable are carried over.
 func (c *clone) rebuild(ctx context.Context, moves []move) {
 	fresh := c.cfg.Dir + ".new"
-	err := os.RemoveAll(fresh)
+	err := c.clear(fresh)
 	if err == nil {
 		err = c.initDir(fresh)
 	}
@@ -271,14 +288,14 @@ func (c *clone) exchange(fresh string, moves []move) error {
 			m.at.Commit = ""
 			continue
 		}
-		if err := writeRef(fresh, branchRef(m.branch), h); err != nil {
+		if err := c.cfg.points().writeHead(fresh, m.branch, h); err != nil {
 			return err
 		}
 	}
-	if err := setAside(c.cfg.Dir); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if err := c.setAside(c.cfg.Dir); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	if err := os.Rename(fresh, c.cfg.Dir); err != nil {
+	if err := c.cfg.points().do(PointExchanged, func() error { return os.Rename(fresh, c.cfg.Dir) }); err != nil {
 		return err
 	}
 	for _, mv := range moves {
@@ -324,9 +341,9 @@ func (c *clone) carry(ctx context.Context, from *reader, fresh string, h Hash) e
 	if err != nil || len(list) == 0 {
 		return err
 	}
-	target := &fetchTarget{dir: fresh, limits: c.cfg.Limits, has: to.has}
+	target := &fetchTarget{dir: fresh, limits: c.cfg.Limits, points: c.cfg.Points, has: to.has}
 	if err := target.writeObjects(ctx, from, list); err != nil {
 		return err
 	}
-	return writeRef(fresh, keepPrefix+string(h), id)
+	return c.cfg.points().keepRef(fresh, id)
 }

@@ -325,3 +325,23 @@ func TestMirrorOfAnotherBranchIsNotServed(t *testing.T) {
 		t.Fatalf("head %s, want %s", head.Commit, other)
 	}
 }
+
+// What looks like litter and is a branch stays; litter goes, wherever a branch's name puts it.
+func TestBranchNamedLikeLitter(t *testing.T) {
+	t.Parallel()
+	r := newRepo(t)
+	cfg := r.config()
+	cfg.Branch = "a/tmp_x"
+	at := r.commit(cfg.Branch, "one", map[string]string{"f": "1"})
+	poll(t, openMirror(t, cfg))
+	litter := filepath.Join(cfg.Dir, "refs", "heads", "a", "tmp_1.lock")
+	write(t, litter, "half")
+	m := openMirror(t, cfg)
+	defer m.Close()
+	if head := m.Head(); head.Commit != at {
+		t.Errorf("head %+v, want %s", head, at)
+	}
+	if _, err := os.Stat(litter); !isNotExist(err) {
+		t.Errorf("litter: %v", err)
+	}
+}

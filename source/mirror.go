@@ -291,7 +291,7 @@ func (c *clone) bring(ctx context.Context, dir string, moves []move) error {
 		return err
 	}
 	defer was.Close()
-	target := &fetchTarget{dir: dir, limits: c.cfg.Limits, has: was.has}
+	target := &fetchTarget{dir: dir, limits: c.cfg.Limits, points: c.cfg.Points, has: was.has}
 	if dir == c.cfg.Dir {
 		target.haves = func() []plumbing.Hash { return c.haves(was, dir) }
 	}
@@ -338,11 +338,11 @@ func (c *clone) settle(ctx context.Context, dir string, mv move, was, now *reade
 		return fmt.Errorf("verify %s: %w", mv.to, err)
 	}
 	if mv.from != "" && !linear {
-		if err := writeRef(dir, keepPrefix+string(mv.from), left); err != nil {
+		if err := c.cfg.points().keepRef(dir, left); err != nil {
 			return err
 		}
 	}
-	return writeRef(dir, branchRef(mv.of.branch), mv.to)
+	return c.cfg.points().writeHead(dir, mv.of.branch, mv.to)
 }
 
 // suspect notes an error that only a damaged mirror can cause, so that the next Poll sets it aside.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -18,6 +19,7 @@ import (
 type fetchTarget struct {
 	dir    string
 	limits Limits
+	points points
 	has    func(plumbing.Hash) bool
 	// haves lists commits that are there, for a server to choose from; nil when there are none.
 	haves func() []plumbing.Hash
@@ -29,7 +31,7 @@ type fetchTarget struct {
 // name, and must have all objects listed; nothing of it stays when write or a check fails.
 func (t *fetchTarget) writePack(ctx context.Context, list []found, write func(io.Writer) error) error {
 	if err := t.keepPack(ctx, list, write); err != nil {
-		return errors.Join(err, removeLitter(t.dir))
+		return errors.Join(err, t.points.removeLitter(t.dir))
 	}
 	return nil
 }
@@ -51,7 +53,7 @@ func (t *fetchTarget) keepPack(ctx context.Context, list []found, write func(io.
 		return err
 	}
 	if index == nil { // nothing was written
-		return removeLitter(t.dir)
+		return t.points.removeLitter(t.dir)
 	}
 	for _, f := range list {
 		if ok, err := index.Contains(f.id); err != nil || !ok {
@@ -63,7 +65,10 @@ func (t *fetchTarget) keepPack(ctx context.Context, list []found, write func(io.
 		return err
 	}
 	// The index has its name first: without its pack it harms nothing.
-	return errors.Join(file.Chmod(0o444), os.Rename(file.Name(), name+".pack"))
+	if err := file.Chmod(0o444); err != nil {
+		return err
+	}
+	return t.points.do(PointPack, func() error { return os.Rename(file.Name(), name+".pack") })
 }
 
 func (t *fetchTarget) writeIndex(dir, name string, index *idxfile.MemoryIndex) error {
@@ -76,7 +81,7 @@ func (t *fetchTarget) writeIndex(dir, name string, index *idxfile.MemoryIndex) e
 	if err = errors.Join(err, out.Flush(), file.Chmod(0o444), file.Close()); err != nil {
 		return err
 	}
-	return os.Rename(file.Name(), name+".idx")
+	return t.points.do(PointIndex, func() error { return os.Rename(file.Name(), name+".idx") })
 }
 
 // limitedWriter stops at the limit of a pack and when its context ends.
@@ -105,19 +110,30 @@ func (t *fetchTarget) writeObjects(ctx context.Context, from *reader, list []fou
 }
 
 // removeLitter deletes what an interrupted fetch leaves.
-func removeLitter(dir string) error {
-	var first error
-	for _, sub := range []string{"objects/pack", "refs/heads", "refs/belay/keep", "."} {
-		entries, err := os.ReadDir(filepath.Join(dir, filepath.FromSlash(sub)))
-		if err != nil {
-			continue // not there, or Open says why
-		}
-		for _, e := range entries {
-			if strings.HasPrefix(e.Name(), "tmp_") && !e.IsDir() {
-				if err := os.Remove(filepath.Join(dir, filepath.FromSlash(sub), e.Name())); err != nil && first == nil {
-					first = err
-				}
+func (s points) removeLitter(dir string) error {
+	var litter []string
+	for _, sub := range []string{"objects/pack", "refs", "."} {
+		top := filepath.Join(dir, filepath.FromSlash(sub))
+		err := filepath.WalkDir(top, func(path string, d fs.DirEntry, err error) error {
+			switch {
+			case err != nil:
+				return nil //nolint:nilerr // not there, or Open says why
+			case d.IsDir() && sub == "." && path != top:
+				return fs.SkipDir
+			case d.IsDir() || !strings.HasPrefix(d.Name(), "tmp_"):
+			case strings.HasSuffix(d.Name(), lockSuffix) || sub == "objects/pack": // a branch may be named tmp_, but not .lock
+				litter = append(litter, path)
 			}
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+	}
+	var first error
+	for _, path := range litter {
+		if err := s.do(PointCleared, func() error { return os.Remove(path) }); err != nil && first == nil {
+			first = err
 		}
 	}
 	return first

@@ -157,13 +157,13 @@ func (w *Writer) pusher() (pusher, error) {
 		return nil, &Error{Kind: KindInvalid, Op: "push", Subject: cfg.Name, Err: err}
 	}
 	if local {
-		return &localPusher{path: path}, nil
+		return &localPusher{path: path, points: cfg.Points}, nil
 	}
 	web, shell, err := parseRemote(cfg.URL)
 	if err != nil {
 		return nil, err
 	}
-	out := &wirePusher{step: cfg.Timeout}
+	out := &wirePusher{step: cfg.Timeout, points: cfg.Points}
 	if shell != nil {
 		out.via = &sshCarrier{service: receivePack, to: *shell, auth: auth, keys: keyring{auth: auth}, step: cfg.Timeout}
 		return out, nil

@@ -16,7 +16,10 @@ import (
 
 // localPusher writes into a repository on this machine as Git does: objects first, then the branch, under its lock.
 // What only the git program can do there, running hooks and moving a branch that is checked out, is refused.
-type localPusher struct{ path string }
+type localPusher struct {
+	path   string
+	points points
+}
 
 func (l *localPusher) close() {}
 
@@ -58,11 +61,11 @@ func (l *localPusher) push(ctx context.Context, branch string, old plumbing.Hash
 		if err != nil {
 			return err
 		}
-		if err := writeLoose(filepath.Join(dir, "objects"), f, content); err != nil {
+		if err := l.points.writeLoose(filepath.Join(dir, "objects"), f, content); err != nil {
 			return err
 		}
 	}
-	return moveRef(dir, branch, old, p)
+	return l.points.moveRef(dir, branch, old, p)
 }
 
 // mayMove tells whether the branch is at the proposal already, and refuses when it is not where it is to be.
@@ -120,12 +123,12 @@ func allowed(dir, branch string) error {
 }
 
 // writeLoose puts an object into an object directory, unless it is there.
-func writeLoose(objects string, f found, content []byte) error {
+func (s points) writeLoose(objects string, f found, content []byte) error {
 	path := loosePath(objects, f.id)
 	if _, err := os.Stat(path); err == nil {
 		return nil
 	}
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+	if err := s.mkdir(filepath.Dir(path)); err != nil {
 		return err
 	}
 	file, err := os.CreateTemp(filepath.Dir(path), "tmp_obj_")
@@ -139,10 +142,10 @@ func writeLoose(objects string, f found, content []byte) error {
 	}
 	err = errors.Join(err, z.Close(), file.Chmod(0o444), file.Sync(), file.Close())
 	if err == nil {
-		err = os.Rename(file.Name(), path)
+		err = s.do(PointObject, func() error { return os.Rename(file.Name(), path) })
 	}
 	if err != nil {
-		return errors.Join(err, os.Remove(file.Name()))
+		return errors.Join(err, discard(file))
 	}
 	return syncDir(filepath.Dir(path))
 }
@@ -156,25 +159,26 @@ func syncDir(dir string) error {
 }
 
 // moveRef moves the branch from one commit to another under Git's lock.
-func moveRef(dir, branch string, old plumbing.Hash, p *Proposal) error {
+func (s points) moveRef(dir, branch string, old plumbing.Hash, p *Proposal) error {
 	for above := path.Dir(branch); above != "."; above = path.Dir(above) {
 		if h, err := refOrNone(dir, above); err != nil || !h.IsZero() {
 			return errors.Join(err, &Error{Kind: KindRejected, Op: "push", Err: fmt.Errorf("branch %s is in the way of %s", above, branch)})
 		}
 	}
 	file := refFile(dir, branch)
-	if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
+	if err := s.mkdir(filepath.Dir(file)); err != nil {
 		return err
 	}
-	unlock, err := lockRef(dir, branch, p.id)
+	unlock, err := s.lockRef(dir, branch, p.id)
 	if err != nil {
 		return err
 	}
+	drop := func() error { return s.do(PointUnlock, func() error { return os.Remove(file + lockSuffix) }) }
 	if done, err := mayMove(dir, branch, old, p); done || err != nil {
-		return errors.Join(err, os.Remove(file+lockSuffix), unlock())
+		return errors.Join(err, drop(), unlock())
 	}
-	if err := os.Rename(file+lockSuffix, file); err != nil {
-		return errors.Join(err, os.Remove(file+lockSuffix), unlock())
+	if err := s.do(PointBranch, func() error { return os.Rename(file+lockSuffix, file) }); err != nil {
+		return errors.Join(err, drop(), unlock())
 	}
 	return errors.Join(unlock(), syncDir(filepath.Dir(file)))
 }

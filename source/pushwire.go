@@ -18,8 +18,9 @@ import (
 
 // wirePusher speaks to git-receive-pack, which knows version 0 of the protocol alone.
 type wirePusher struct {
-	via  carrier
-	step time.Duration
+	via    carrier
+	step   time.Duration
+	points points
 }
 
 // maxReport bounds what a server reports about one branch.
@@ -112,20 +113,24 @@ func (w *wirePusher) send(dog *watchdog, branch string, old plumbing.Hash, p *Pr
 		return err
 	}
 	dog.rest() // the remote's hooks may take their time: the limit of a whole push holds
-	in, err := c.ask(request)
-	if err != nil {
-		return err
-	}
 	var said listener
-	report := in
-	if band {
-		var buf bytes.Buffer
-		if err := listenTo(in, &buf, &said); err != nil {
+	reason := ""
+	err = w.points.do(PointSend, func() error {
+		in, err := c.ask(request)
+		if err != nil {
 			return err
 		}
-		report = newPktReader(&buf)
-	}
-	reason, err := readReport(report, branchRef(branch))
+		report := in
+		if band {
+			var buf bytes.Buffer
+			if err := listenTo(in, &buf, &said); err != nil {
+				return err
+			}
+			report = newPktReader(&buf)
+		}
+		reason, err = readReport(report, branchRef(branch))
+		return err
+	})
 	if err != nil || reason == "" {
 		return err
 	}

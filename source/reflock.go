@@ -25,20 +25,23 @@ const twinPattern = "belay-push-*"
 // lockRef takes Git's lock on a branch of a repository's directory, with what the branch is to be at written in it. The lock is a second name of a
 // file that the process holds as only a living one can: of the lock that a killed push left behind nobody does, and it is
 // taken away. Who gets the lock renames or removes it, and then calls unlock.
-func lockRef(dir, branch string, id plumbing.Hash) (unlock func() error, err error) {
+func (s points) lockRef(dir, branch string, id plumbing.Hash) (unlock func() error, err error) {
 	lock := refFile(dir, branch) + lockSuffix
 	twin, err := os.CreateTemp(dir, twinPattern)
 	if err != nil {
 		return nil, err
 	}
-	unlock = func() error { return errors.Join(os.Remove(twin.Name()), twin.Close()) }
+	unlock = func() error {
+		return errors.Join(s.do(PointUnlock, func() error { return os.Remove(twin.Name()) }), twin.Close())
+	}
+	link := func() error { return s.do(PointLock, func() error { return os.Link(twin.Name(), lock) }) }
 	_, err = fmt.Fprintf(twin, "%s\n", id)
 	err = errors.Join(err, twin.Chmod(0o644), twin.Sync(), hold(twin))
 	if err == nil {
-		err = os.Link(twin.Name(), lock)
+		err = link()
 	}
-	if errors.Is(err, fs.ErrExist) && abandoned(dir, lock) {
-		err = os.Link(twin.Name(), lock)
+	if errors.Is(err, fs.ErrExist) && s.abandoned(dir, lock) {
+		err = link()
 	}
 	if errors.Is(err, fs.ErrExist) {
 		err = &Error{
@@ -53,7 +56,7 @@ func lockRef(dir, branch string, id plumbing.Hash) (unlock func() error, err err
 
 // abandoned takes away a lock that a push of a process which is no more left behind, and reports whether it did. A lock of
 // anybody else stays.
-func abandoned(dir, lock string) bool {
+func (s points) abandoned(dir, lock string) bool {
 	entries, _ := os.ReadDir(dir) // of what cannot be read nothing is taken away
 	for _, e := range entries {
 		if is, _ := filepath.Match(twinPattern, e.Name()); !is { // the pattern is well-formed
@@ -63,9 +66,9 @@ func abandoned(dir, lock string) bool {
 		if err != nil {
 			continue
 		}
-		gone := hold(twin) == nil && same(twin, lock) && os.Remove(lock) == nil
+		gone := hold(twin) == nil && same(twin, lock) && s.do(PointLock, func() error { return os.Remove(lock) }) == nil
 		if gone {
-			_ = os.Remove(twin.Name()) // a name that is left over keeps nobody from anything
+			_ = s.do(PointUnlock, func() error { return os.Remove(twin.Name()) }) // what is left over keeps nobody from anything
 		}
 		_ = twin.Close() // it was only read
 		if gone {

@@ -124,9 +124,9 @@ func listRefs(dir, prefix string) ([]string, error) {
 	return slices.Compact(out), err
 }
 
-// writeFile replaces a file at once: a reader sees the old content or the new one, also after a crash.
-func writeFile(path string, data []byte) error {
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+// write replaces a file in one step: a reader sees the old content or the new one, also after a crash.
+func (s points) write(p Point, path string, data []byte) error {
+	if err := s.mkdir(filepath.Dir(path)); err != nil {
 		return err
 	}
 	f, err := os.CreateTemp(filepath.Dir(path), "tmp_*.lock")
@@ -138,14 +138,20 @@ func writeFile(path string, data []byte) error {
 		err = f.Sync()
 	}
 	if err = errors.Join(err, f.Close()); err == nil {
-		err = os.Rename(f.Name(), path)
+		err = s.do(p, func() error { return os.Rename(f.Name(), path) })
 	}
 	if err != nil {
-		return errors.Join(err, os.Remove(f.Name()))
+		return errors.Join(err, discard(f))
 	}
 	return nil
 }
 
-func writeRef(dir, name string, h plumbing.Hash) error {
-	return writeFile(filepath.Join(dir, filepath.FromSlash(name)), []byte(h.String()+"\n"))
+// writeHead moves a branch of a mirror.
+func (s points) writeHead(dir, branch string, h plumbing.Hash) error {
+	return s.write(PointHead, refFile(dir, branch), []byte(h.String()+"\n"))
+}
+
+// keepRef keeps a commit of a mirror.
+func (s points) keepRef(dir string, h plumbing.Hash) error {
+	return s.write(PointKept, filepath.Join(dir, filepath.FromSlash(keepPrefix), h.String()), []byte(h.String()+"\n"))
 }

@@ -91,7 +91,11 @@ type Config struct {
 	Progress func(Progress)
 	// Now is the clock; nil is time.Now.
 	Now func() time.Time
+	// Points, when not nil, is told before and after each step that makes something durable.
+	Points func(p Point, done bool)
 }
+
+func (c Config) points() points { return c.Points }
 
 func (c Config) withDefaults() Config {
 	if c.Now == nil {
