@@ -33,6 +33,9 @@ func (t *transaction) admit(info *kindInfo, key Key) error {
 		})
 		return err
 	}
+	if key == KubernetesService {
+		return nil
+	}
 	for q := range t.store.index.list(KindResourceQuota, key.Namespace) {
 		if err := t.admitQuota(info, key, q.(*corev1.ResourceQuota)); err != nil {
 			return err

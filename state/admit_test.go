@@ -162,6 +162,16 @@ func TestClusterIP(t *testing.T) {
 
 	// A Service that comes again gets its address again, when nobody took it.
 	old, _ := Get[*corev1.Service](s, "default", "c")
+	// The first address is the API's own, full or not, and whatever quotas say.
+	commit(t, s, Create(quota("q", map[corev1.ResourceName]string{"services": "0"})))
+	for range 2 {
+		api := stored[*corev1.Service](t, s, Create(service(KubernetesService.Name, nil)))
+		if api.Spec.ClusterIP != "10.96.0.1" {
+			t.Errorf("the api has %s", api.Spec.ClusterIP)
+		}
+		commit(t, s, Delete(KubernetesService, DeleteOptions{}))
+	}
+	commit(t, s, Delete(Key{KindResourceQuota, "default", "q"}, DeleteOptions{}))
 	commit(t, s, Delete(KeyOf(old), DeleteOptions{}), Create(service("c", nil)))
 	if again, _ := Get[*corev1.Service](s, "default", "c"); again.Spec.ClusterIP != old.Spec.ClusterIP {
 		t.Errorf("%s came again as %s", old.Spec.ClusterIP, again.Spec.ClusterIP)
@@ -185,6 +195,7 @@ func TestAskedClusterIP(t *testing.T) {
 		{"None", ""},
 		{"10.96.0.10", `Service "web" is invalid: spec.clusterIPs: Invalid value: ["10.96.0.10"]: failed to allocate IP 10.96.0.10: provided IP is already allocated`},
 		{"10.0.0.1", `Service "web" is invalid: spec.clusterIPs: Invalid value: ["10.0.0.1"]: failed to allocate IP 10.0.0.1: the provided IP (10.0.0.1) is not in the valid range. The range of valid IPs is 10.96.0.0/16`},
+		{"10.96.0.1", `Service "web" is invalid: spec.clusterIPs: Invalid value: ["10.96.0.1"]: failed to allocate IP 10.96.0.1: provided IP is already allocated`},
 		{"x", `Service "web" is invalid: spec.clusterIPs: Invalid value: ["x"]: must be a valid IP address`},
 	} {
 		r, err := s.Commit(Create(service("web", ask(c.ip))))

@@ -9,10 +9,15 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 )
 
 // The addresses and ports that Kubernetes' API server gives Services, given inside the transaction.
+
+// KubernetesService is the Service of the Kubernetes API itself. The first address of the range is for it alone, and no
+// quota refuses it.
+var KubernetesService = Key{Kind: KindService, Namespace: metav1.NamespaceDefault, Name: "kubernetes"}
 
 // allocate gives a new Service its ClusterIP and its node ports.
 func (t *transaction) allocate(key Key, service *corev1.Service) error {
@@ -39,7 +44,7 @@ func (t *transaction) allocateAddress(key Key, service *corev1.Service) error {
 	if asked == "" {
 		ip, err = t.freeAddress(key)
 	} else {
-		ip, err = t.askedAddress(asked)
+		ip, err = t.askedAddress(key, asked)
 	}
 	if err != nil {
 		return apierrors.NewInvalid(kindByName[KindService].groupKind(), key.Name, field.ErrorList{
@@ -60,6 +65,9 @@ func (t *transaction) allocateAddress(key Key, service *corev1.Service) error {
 // unless another has it by then.
 func (t *transaction) freeAddress(key Key) (netip.Addr, error) {
 	r := t.store.addresses
+	if _, used := t.store.index.ips[r.first()]; key == KubernetesService && !used {
+		return r.first(), nil
+	}
 	start := uint64(checksum([]byte(key.Namespace), []byte("/"+key.Name))) % r.size
 	for i := range r.size {
 		ip := r.at((start + i) % r.size)
@@ -70,7 +78,7 @@ func (t *transaction) freeAddress(key Key) (netip.Addr, error) {
 	return netip.Addr{}, errors.New("failed to allocate a serviceIP: range is full")
 }
 
-func (t *transaction) askedAddress(asked string) (netip.Addr, error) {
+func (t *transaction) askedAddress(key Key, asked string) (netip.Addr, error) {
 	ip, err := netip.ParseAddr(asked)
 	if err != nil {
 		return netip.Addr{}, errors.New("must be a valid IP address")
@@ -79,7 +87,7 @@ func (t *transaction) askedAddress(asked string) (netip.Addr, error) {
 		return netip.Addr{}, fmt.Errorf("failed to allocate IP %s: the provided IP (%s) is not in the valid range. "+
 			"The range of valid IPs is %s", ip, ip, t.store.addresses.prefix)
 	}
-	if _, used := t.store.index.ips[ip]; used {
+	if _, used := t.store.index.ips[ip]; used || ip == t.store.addresses.first() && key != KubernetesService {
 		return netip.Addr{}, fmt.Errorf("failed to allocate IP %s: provided IP is already allocated", ip)
 	}
 	return ip, nil
@@ -219,7 +227,8 @@ func (t *transaction) freePort(key Key, port int32, taken func(int32) bool) int3
 	return 0
 }
 
-// addressRange is where ClusterIPs come from: a prefix without its first two addresses and its last.
+// addressRange is where ClusterIPs come from: a prefix without its first two addresses and its last. The second one, the
+// first that a host can have, is the Kubernetes API's.
 type addressRange struct {
 	prefix netip.Prefix
 	size   uint64
@@ -232,6 +241,8 @@ func newAddressRange(prefix netip.Prefix) (addressRange, error) {
 	}
 	return addressRange{prefix: prefix, size: uint64(1)<<(32-prefix.Bits()) - 3}, nil
 }
+
+func (r addressRange) first() netip.Addr { return r.prefix.Addr().Next() }
 
 func (r addressRange) at(n uint64) netip.Addr {
 	b := r.prefix.Addr().As4()

@@ -92,7 +92,11 @@ func completeService(in *corev1.Service) (Object, field.ErrorList, error) {
 		return nil, nil, err
 	}
 	internal.Status = core.ServiceStatus{}
-	if errs := corevalidation.ValidateServiceCreate(internal); len(errs) > 0 {
+	errs := corevalidation.ValidateServiceCreate(internal)
+	if in.Namespace == metav1.NamespaceDefault && in.Name == "kubernetes" {
+		errs = append(errs, field.Forbidden(field.NewPath("metadata", "name"), "it is the Service of the Kubernetes API itself"))
+	}
+	if len(errs) > 0 {
 		return nil, errs, nil
 	}
 	out := new(corev1.Service)

@@ -163,6 +163,8 @@ func TestOtherKinds(t *testing.T) {
 	tests := []struct{ kind, manifest, want string }{
 		{"Service", "metadata: {name: s, namespace: d}\nspec: {ports: [{port: 80}]}", ""},
 		{"Service", "metadata: {name: s, namespace: d}\nspec: {type: X, ports: [{port: 80}]}", `spec.type: Unsupported value: "X": supported values: "ClusterIP", "ExternalName", "LoadBalancer", "NodePort"`},
+		{"Service", "metadata: {name: kubernetes, namespace: d}\nspec: {ports: [{port: 80}]}", ""},
+		{"Service", "metadata: {name: kubernetes, namespace: default}\nspec: {ports: [{port: 80}]}", "metadata.name: Forbidden: it is the Service of the Kubernetes API itself"},
 		{"Service", "metadata: {name: s, namespace: d}\nspec: {}", "spec.ports: Required value"},
 		{"ConfigMap", "metadata: {name: c, namespace: d}\ndata: {a b: x, c d: x, e: z}\nbinaryData: {e: aGk=}",
 			"data[a b]: Invalid value: \"a b\": a valid config key must consist of alphanumeric characters, '-', '_' or '.' (e.g. 'key.name',  or 'KEY_NAME',  or 'key-name', regex used for validation is '[-._a-zA-Z0-9]+')\n" +

@@ -9,6 +9,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/belay-dev/belay/reconciler/names"
+	"github.com/belay-dev/belay/state"
 )
 
 // Reach says where Services can be reached.
@@ -25,9 +26,13 @@ type Front struct {
 	Name      *names.Service // what its name stands for; nil: it has none
 }
 
-// FrontOf is what a Service is to its clients, given the pods of its namespace. Neither argument is modified.
+// FrontOf is what a Service is to its clients, given the pods of its namespace. That of the Kubernetes API has a name, and
+// answers nowhere: pods have no token for the API. Neither argument is modified.
 func FrontOf(service *corev1.Service, reach Reach, pods []*corev1.Pod) Front {
-	f := Front{Listeners: Listeners(service, reach, pods)}
+	var f Front
+	if state.KeyOf(service) != state.KubernetesService {
+		f.Listeners = Listeners(service, reach, pods)
+	}
 	if reach.Cluster && service.DeletionTimestamp == nil {
 		f.Name = nameOf(service, pods)
 	}

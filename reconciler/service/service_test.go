@@ -84,6 +84,19 @@ func (d *desk) commit(ws ...state.Write) {
 	}
 }
 
+// beside runs a controller until it is stopped.
+func beside(t *testing.T, store *state.Store, c controller.Config) (stop func()) {
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- controller.Run(ctx, store, c) }()
+	return func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	}
+}
+
 // inBubble runs f beside a working controller.
 func inBubble(t *testing.T, reach service.Reach, f func(*desk)) {
 	t.Parallel()
@@ -93,16 +106,9 @@ func inBubble(t *testing.T, reach service.Reach, f func(*desk)) {
 			t.Fatal(err)
 		}
 		d := &desk{t: t, store: store, taken: map[string]bool{}, doors: map[string]string{}}
-		ctx, cancel := context.WithCancel(t.Context())
-		done := make(chan error, 1)
-		go func() {
-			done <- controller.Run(ctx, store, service.New(store, d, reach, zerolog.Nop(), time.Now))
-		}()
+		stop := beside(t, store, service.New(store, d, reach, zerolog.Nop(), time.Now))
 		f(d)
-		cancel()
-		if err := <-done; err != nil {
-			t.Error(err)
-		}
+		stop()
 		if err := store.Close(); err != nil {
 			t.Error(err)
 		}

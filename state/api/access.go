@@ -165,6 +165,7 @@ func (x access) RulesFor(ctx context.Context, u user.Info, namespace string) ([]
 		{APIGroups: []string{""}, Resources: []string{"configmaps", "endpoints", "events", "namespaces", "nodes", "pods", "pods/log", "resourcequotas", "serviceaccounts", "services"}, Verbs: []string{"get", "list", "watch"}},
 		{APIGroups: []string{"apps"}, Resources: []string{"deployments", "replicasets"}, Verbs: []string{"get", "list", "watch"}},
 		{APIGroups: []string{"autoscaling"}, Resources: []string{"horizontalpodautoscalers"}, Verbs: []string{"get", "list", "watch"}},
+		{APIGroups: []string{"coordination.k8s.io"}, Resources: []string{"leases"}, Verbs: []string{"get", "list", "watch"}},
 		{APIGroups: []string{"discovery.k8s.io"}, Resources: []string{"endpointslices"}, Verbs: []string{"get", "list", "watch"}},
 	} {
 		if x.all(ctx, u, namespace, r) {

@@ -4,6 +4,7 @@ import (
 	"context"
 
 	autoscalingv2 "k8s.io/api/autoscaling/v2"
+	coordinationv1 "k8s.io/api/coordination/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -57,7 +58,7 @@ func (b *backend) install(s *genericapiserver.GenericAPIServer, allowed access) 
 	if err := s.InstallLegacyAPIGroup(genericapiserver.DefaultLegacyAPIPrefix, group(core.GroupName, legacy)); err != nil {
 		return err
 	}
-	return s.InstallAPIGroups(
+	groups := []*genericapiserver.APIGroupInfo{
 		group("apps", apps),
 		scaling,
 		group(discoveryv1.GroupName, map[string]rest.Storage{"endpointslices": slices}),
@@ -66,7 +67,15 @@ func (b *backend) install(s *genericapiserver.GenericAPIServer, allowed access) 
 			"selfsubjectrulesreviews":  selfsubjectrulesreview.NewREST(allowed),
 		}),
 		group("authentication.k8s.io", map[string]rest.Storage{"selfsubjectreviews": selfsubjectreview.NewREST()}),
-	)
+	}
+	if b.node != nil {
+		leases, err := b.leases()
+		if err != nil {
+			return err
+		}
+		groups = append(groups, group(coordinationv1.GroupName, map[string]rest.Storage{"leases": leases}))
+	}
+	return s.InstallAPIGroups(groups...)
 }
 
 func group(name string, resources map[string]rest.Storage) *genericapiserver.APIGroupInfo {
@@ -222,12 +231,21 @@ func (b *backend) services() (named, status, error) {
 		ResetFieldsStrategy: service.Strategy,
 		ReturnDeletedObject: true,
 		TableConvertor:      table,
+		BeginCreate:         nameAddresses,
 		BeginUpdate:         keepAddresses,
 	}
 	err := s.CompleteWithOptions(&generic.StoreOptions{RESTOptions: b, AttrFunc: service.GetAttrs})
 	st := *s
-	st.UpdateStrategy, st.ResetFieldsStrategy, st.BeginUpdate = service.StatusStrategy, service.StatusStrategy, nil
+	st.UpdateStrategy, st.ResetFieldsStrategy, st.BeginUpdate, st.BeginCreate = service.StatusStrategy, service.StatusStrategy, nil, nil
 	return named{s, []string{"svc"}, []string{"all"}}, status{&st}, err
+}
+
+// nameAddresses lists the one address that a client asks for, as validation wants it: most ask for the one.
+func nameAddresses(_ context.Context, o runtime.Object, _ *metav1.CreateOptions) (registry.FinishFunc, error) {
+	if s := o.(*core.Service); s.Spec.ClusterIP != "" && len(s.Spec.ClusterIPs) == 0 {
+		s.Spec.ClusterIPs = []string{s.Spec.ClusterIP}
+	}
+	return func(context.Context, bool) {}, nil
 }
 
 // keepAddresses fills in what the store allocated and an update leaves out.

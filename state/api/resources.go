@@ -9,6 +9,7 @@ import (
 
 	appsv1 "k8s.io/api/apps/v1"
 	autoscalingv2 "k8s.io/api/autoscaling/v2"
+	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -21,6 +22,7 @@ import (
 	"k8s.io/client-go/tools/cache"
 	"k8s.io/kubernetes/pkg/api/legacyscheme"
 	_ "k8s.io/kubernetes/pkg/apis/apps/install" // the types
+	_ "k8s.io/kubernetes/pkg/apis/coordination/install"
 	_ "k8s.io/kubernetes/pkg/apis/core/install"
 	_ "k8s.io/kubernetes/pkg/apis/discovery/install"
 
@@ -34,18 +36,21 @@ var kept = map[schema.GroupResource]struct {
 	version string // in which objects are kept; empty: v1
 	tell    *teller
 }{
-	{Resource: "configmaps"}:                           {kind: state.KindConfigMap},
-	{Resource: "events"}:                               {kind: state.KindEvent},
-	{Resource: "namespaces"}:                           {kind: state.KindNamespace, global: true},
-	{Resource: "pods"}:                                 {kind: state.KindPod},
-	{Resource: "resourcequotas"}:                       {kind: state.KindResourceQuota},
-	{Resource: "secrets"}:                              {kind: state.KindSecret},
-	{Resource: "services"}:                             {kind: state.KindService},
-	{Resource: "serviceaccounts"}:                      {kind: state.KindNamespace, tell: &teller{name: "default"}},
-	{Resource: "nodes"}:                                {kind: state.KindNamespace, global: true, tell: &teller{from: metav1.NamespaceDefault}},
-	{Resource: "endpoints"}:                            {kind: state.KindEndpoints},
-	{Group: appsv1.GroupName, Resource: "deployments"}: {kind: state.KindDeployment},
-	{Group: appsv1.GroupName, Resource: "replicasets"}: {kind: state.KindReplicaSet},
+	{Resource: "configmaps"}:      {kind: state.KindConfigMap},
+	{Resource: "events"}:          {kind: state.KindEvent},
+	{Resource: "namespaces"}:      {kind: state.KindNamespace, global: true},
+	{Resource: "pods"}:            {kind: state.KindPod},
+	{Resource: "resourcequotas"}:  {kind: state.KindResourceQuota},
+	{Resource: "secrets"}:         {kind: state.KindSecret},
+	{Resource: "services"}:        {kind: state.KindService},
+	{Resource: "serviceaccounts"}: {kind: state.KindNamespace, tell: &teller{name: "default"}},
+	{Resource: "nodes"}:           {kind: state.KindNamespace, global: true, tell: &teller{from: metav1.NamespaceDefault}},
+	{Group: coordinationv1.GroupName, Resource: "leases"}: {
+		kind: state.KindNamespace, tell: &teller{from: metav1.NamespaceDefault, in: corev1.NamespaceNodeLease},
+	},
+	{Resource: "endpoints"}:                                                {kind: state.KindEndpoints},
+	{Group: appsv1.GroupName, Resource: "deployments"}:                     {kind: state.KindDeployment},
+	{Group: appsv1.GroupName, Resource: "replicasets"}:                     {kind: state.KindReplicaSet},
 	{Group: autoscalingv2.GroupName, Resource: "horizontalpodautoscalers"}: {kind: state.KindHorizontalPodAutoscaler, version: "v2"},
 	{Group: discoveryv1.GroupName, Resource: "endpointslices"}:             {kind: state.KindEndpointSlice},
 }
@@ -88,6 +93,9 @@ func (b *backend) GetRESTOptions(gr schema.GroupResource, _ runtime.Object) (gen
 			case "nodes":
 				r.tell = &teller{name: b.node.Name, from: r.tell.from}
 				r.decode = decodeNode(r.tell, b.node, b.now)
+			case "leases":
+				r.tell = &teller{name: b.node.Name, from: r.tell.from, in: r.tell.in}
+				r.decode = decodeLease(r.tell, b.now)
 			}
 			return &objects{resource: r, store: b.store, ask: b.ask, watches: &b.watches, bookmark: bookmarkEvery}, func() {}, nil
 		},

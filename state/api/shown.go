@@ -1,9 +1,11 @@
 package api
 
 import (
+	"cmp"
 	"time"
 
 	"github.com/google/uuid"
+	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -11,18 +13,20 @@ import (
 	"k8s.io/apiserver/pkg/registry/generic"
 	"k8s.io/apiserver/pkg/registry/generic/registry"
 	"k8s.io/apiserver/pkg/registry/rest"
+	"k8s.io/kubernetes/pkg/apis/coordination"
 	core "k8s.io/kubernetes/pkg/apis/core"
 
 	"github.com/belay-dev/belay/state"
 )
 
-// Clients look for nodes and for the ServiceAccount that pods have unless they name another. The store keeps neither:
+// Clients look for nodes, for their leases and for the ServiceAccount that pods have unless they name another. The store keeps none:
 // they are told from namespaces, which come, go and have versions as they would, and can only be read.
 
 // teller says how the objects of a resource are told from namespaces.
 type teller struct {
 	name string // of each object
 	from string // the namespace that stands for the only one; empty: every namespace has one
+	in   string // the namespace in which the only one is told to lie; empty: it lies in none
 }
 
 // at is where the namespaces lie that stand for what is asked for at a place.
@@ -30,7 +34,8 @@ func (t *teller) at(p place) place {
 	p.none = p.none || p.name != "" && p.name != t.name
 	switch {
 	case t.from != "":
-		p.name = t.from
+		p.none = p.none || p.namespace != "" && p.namespace != t.in
+		p.namespace, p.name = "", t.from
 	case p.namespace != "":
 		p.namespace, p.name = "", p.namespace
 	}
@@ -39,7 +44,10 @@ func (t *teller) at(p place) place {
 
 // path is the key under which the registry knows what a namespace stands for.
 func (t *teller) path(prefix, namespace string) string {
-	if t.from != "" {
+	switch {
+	case t.in != "":
+		namespace = t.in
+	case t.from != "":
 		return prefix + t.name
 	}
 	return prefix + namespace + "/" + t.name
@@ -59,7 +67,7 @@ func (t *teller) tell(ns *corev1.Namespace, namespaced bool) metav1.ObjectMeta {
 		Name: t.name, UID: derived(ns.UID, t.name), ResourceVersion: ns.ResourceVersion, CreationTimestamp: ns.CreationTimestamp,
 	}
 	if namespaced {
-		m.Namespace = ns.Name
+		m.Namespace = cmp.Or(t.in, ns.Name)
 	}
 	return m
 }
@@ -113,6 +121,19 @@ func (b *backend) nodes() (shown, error) {
 	return shown{s, []string{"no"}}, s.CompleteWithOptions(&generic.StoreOptions{RESTOptions: b})
 }
 
+// leases are one: the node's.
+func (b *backend) leases() (shown, error) {
+	s := &registry.Store{
+		NewFunc:                   func() runtime.Object { return &coordination.Lease{} },
+		NewListFunc:               func() runtime.Object { return &coordination.LeaseList{} },
+		DefaultQualifiedResource:  coordination.Resource("leases"),
+		SingularQualifiedResource: coordination.Resource("lease"),
+		TableConvertor:            table,
+	}
+	plainly(s, plain{})
+	return shown{reads: s}, s.CompleteWithOptions(&generic.StoreOptions{RESTOptions: b})
+}
+
 // decodeServiceAccount tells the ServiceAccount of a namespace.
 func decodeServiceAccount(t *teller) func(state.Object, runtime.Object) error {
 	return func(from state.Object, into runtime.Object) error {
@@ -133,5 +154,22 @@ func decodeNode(t *teller, node *corev1.Node, now func() time.Time) func(state.O
 			LastHeartbeatTime: metav1.NewTime(now()), LastTransitionTime: ns.CreationTimestamp,
 		}}
 		return decode(n, into)
+	}
+}
+
+// leaseSeconds is how long a node counts as alive without a sign of life, as kubelets have it.
+const leaseSeconds int32 = 40
+
+// decodeLease tells the node's lease, which is renewed as long as somebody answers.
+func decodeLease(t *teller, now func() time.Time) func(state.Object, runtime.Object) error {
+	return func(from state.Object, into runtime.Object) error {
+		ns := from.(*corev1.Namespace)
+		renewed, seconds := metav1.NewMicroTime(now()), leaseSeconds
+		l := &coordinationv1.Lease{ObjectMeta: t.tell(ns, true), Spec: coordinationv1.LeaseSpec{
+			HolderIdentity: &t.name, LeaseDurationSeconds: &seconds, RenewTime: &renewed,
+		}}
+		l.OwnerReferences = []metav1.OwnerReference{{APIVersion: "v1", Kind: "Node", Name: t.name, UID: l.UID}}
+		l.UID = derived(l.UID, "lease")
+		return decode(l, into)
 	}
 }

@@ -122,3 +122,40 @@ func TestNode(t *testing.T) {
 		t.Errorf("deleted: %v", err)
 	}
 }
+
+// TestLease: the node has one, where clients look for it, and nobody makes another.
+func TestLease(t *testing.T) {
+	t.Parallel()
+	client := serve(t).as(t, RoleEdit)
+	ctx := t.Context()
+	node, err := client.CoreV1().Nodes().Get(ctx, "belay", metav1.GetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	leases := client.CoordinationV1().Leases(corev1.NamespaceNodeLease)
+	l, err := leases.Get(ctx, "belay", metav1.GetOptions{})
+	if err != nil || l.Namespace != corev1.NamespaceNodeLease || *l.Spec.HolderIdentity != "belay" || l.Spec.RenewTime.IsZero() ||
+		l.UID == node.UID || len(l.OwnerReferences) != 1 || l.OwnerReferences[0].UID != node.UID {
+		t.Errorf("%v, %v", l, err)
+	}
+	for namespace, want := range map[string]int{"": 1, corev1.NamespaceNodeLease: 1, "default": 0} {
+		list, err := client.CoordinationV1().Leases(namespace).List(ctx, metav1.ListOptions{Limit: 1})
+		if err != nil || len(list.Items) != want || list.Continue != "" {
+			t.Errorf("in %q: %v, %v", namespace, list, err)
+		}
+	}
+	changes, err := leases.Watch(ctx, metav1.ListOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer changes.Stop()
+	if e := <-changes.ResultChan(); e.Type != watch.Added {
+		t.Errorf("the watch tells of %v", e)
+	}
+	if _, err := client.CoordinationV1().Leases("default").Get(ctx, "belay", metav1.GetOptions{}); !apierrors.IsNotFound(err) {
+		t.Errorf("elsewhere: %v", err)
+	}
+	if err := leases.Delete(ctx, "belay", metav1.DeleteOptions{}); !apierrors.IsMethodNotSupported(err) {
+		t.Errorf("deleted: %v", err)
+	}
+}

@@ -136,7 +136,7 @@ func (a *App) start(start func(string, func(context.Context) error), parts parts
 		if err := parts.found.decided(ctx, store, pods); err != nil {
 			return err
 		}
-		for _, c := range a.controllers(store, pods, parts) {
+		for _, c := range a.controllers(store, pods, parts, ls) {
 			start(c.Name, func(ctx context.Context) error { return controller.Run(ctx, store, c) })
 		}
 		return nil
@@ -155,12 +155,15 @@ func (a *App) start(start func(string, func(context.Context) error), parts parts
 }
 
 // controllers are the ones that run what the engine applied. Without a door Services answer nowhere.
-func (a *App) controllers(store *state.Store, pods node.PodRunner, p parts) []controller.Config {
+func (a *App) controllers(store *state.Store, pods node.PodRunner, p parts, ls listeners) []controller.Config {
 	recorder := func(component string) *event.Recorder { return event.NewRecorder(store, component, a.now) }
 	var services []controller.Config
 	if p.door != nil {
 		pods = newDraining(pods, p.door)
 		services = append(services, service.New(store, p.door, p.reach, a.log, a.now))
+	}
+	if at, ok := a.apiAt(ls.health); ok {
+		services = append(services, service.NewKubernetes(store, at, a.log, a.now))
 	}
 	return append(services,
 		service.NewPublisher(store, a.log, a.now),

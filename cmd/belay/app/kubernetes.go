@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"net/netip"
 	"os"
 	"slices"
 	"time"
@@ -67,6 +68,18 @@ func (a *App) kubernetes(l net.Listener, own http.Handler, store *state.Store, p
 		Store: store, Pods: p.streams, Node: shownNode(p.runtime), Metrics: p.metrics, Listener: l, Dir: a.dir, Paths: map[string]http.Handler{"/belay/v1/": own},
 		Write: w.Write, Warn: func(before, after state.Object) []string { return unhonoured(p.fields, before, after) }, Now: a.now, Log: a.log,
 	})
+}
+
+// apiAt is where the Kubernetes API answers that is served on a listener; false when none is.
+func (a *App) apiAt(l net.Listener) (netip.AddrPort, bool) {
+	if a.API == nil || l == nil {
+		return netip.AddrPort{}, false
+	}
+	at, ok := l.Addr().(*net.TCPAddr)
+	if !ok {
+		return netip.AddrPort{}, false
+	}
+	return at.AddrPort(), true
 }
 
 // Caller is who makes a request of the Kubernetes API, or of Belay's own beside it.

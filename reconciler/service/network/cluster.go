@@ -19,7 +19,8 @@ type Cluster struct {
 	prefix  netip.Prefix
 }
 
-// NamesAt is where names are answered in a range of ClusterIPs: its first address, which no Service is given.
+// NamesAt is where names are answered in a range of ClusterIPs: its first address, whose only other port is that of the
+// Kubernetes API's Service, where nobody listens.
 func NamesAt(cluster netip.Prefix) netip.Addr { return cluster.Masked().Addr().Next() }
 
 // Claim makes a range of ClusterIPs addresses of this machine, unless they are already, and opens the port for names.

@@ -14,6 +14,7 @@ import (
 	"github.com/belay-dev/belay/reconciler/names"
 	"github.com/belay-dev/belay/reconciler/service"
 	"github.com/belay-dev/belay/reconciler/service/podnet"
+	"github.com/belay-dev/belay/state"
 )
 
 // Network carries connections to Services and answers for their names. Make it with New; it works while Run does.
@@ -107,6 +108,12 @@ func (n *Network) Owners() []string {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	return slices.Sorted(maps.Keys(n.fronts))
+}
+
+// wanted says whether there is any Service but that of the Kubernetes API, which is always there.
+func (n *Network) wanted() bool {
+	of := state.KubernetesService.Namespace + "/" + state.KubernetesService.Name
+	return slices.ContainsFunc(n.Owners(), func(owner string) bool { return owner != of })
 }
 
 // Drain takes a pod out of every listener: see (*service.Proxy).Drain.

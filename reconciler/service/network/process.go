@@ -147,7 +147,7 @@ func (p *process) serve(ctx context.Context, dir string, before *inheritance) er
 			return nil
 		case <-tick.C:
 		}
-		if alone++; p.attending.Load() > 0 || len(p.Owners()) > 0 || p.plugs.any() {
+		if alone++; p.attending.Load() > 0 || p.wanted() || p.plugs.any() {
 			alone = 0
 		}
 		if mine, there := p.place.mine(dir, socket); !there {
