@@ -8,6 +8,7 @@ FUZZTIME ?= 30s
 SOAK     ?= 10m
 SEEDS    ?= 500
 SEED     ?= 1
+ROUNDS   ?= 20
 
 .PHONY: help
 help: ## list the targets
@@ -62,6 +63,10 @@ podman: ## the tests of the Docker driver on podman, as root; takes minutes
 	@dir=$$(mktemp -d); trap 'rm -rf "$$dir"' EXIT; \
 	$(GO) test -c -o "$$dir/docker.test" ./reconciler/node/docker && \
 	cd reconciler/node/docker && REQUIRE_DOCKER=1 ../../../.ci/podman "$$dir/docker.test" -test.v -test.timeout=20m
+
+.PHONY: traffic
+traffic: ## ROUNDS rolling updates, kills, restarts and upgrades under load that may lose no request, as root also as somebody else
+	$(GO) test ./e2e/kubectl -run '^TestEmbedded(User)?$$/^rollouts$$' -rounds $(ROUNDS) -count=1 -timeout 60m -v
 
 .PHONY: merges
 merges: ## compare 10,000 merges of each kind, and 3,000 reverts, with git's; SEED=n for others

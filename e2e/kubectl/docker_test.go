@@ -2,18 +2,22 @@ package kubectl
 
 import (
 	"errors"
+	"flag"
 	"io"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"os/exec"
+	"path"
 	"path/filepath"
 	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/google/go-containerregistry/pkg/name"
 	"github.com/google/go-containerregistry/pkg/registry"
@@ -46,8 +50,17 @@ func TestDocker(t *testing.T) {
 	really(t, "docker", files, nil)
 }
 
-// guestbook is the script about two Deployments that find each other.
-const guestbook = "guestbook.txtar"
+// rounds is how often the script about rollouts does each thing; fewRounds are for every change.
+var rounds = flag.Int("rounds", fewRounds, "rolling updates, and restarts of the service, under load")
+
+const fewRounds = 3
+
+// Scripts about two Deployments that find each other, about who reaches whom, and about what goes on under load.
+const (
+	services  = "services.txtar"
+	guestbook = "guestbook.txtar"
+	rollouts  = "rollouts.txtar"
+)
 
 // really runs scripts about pods that really run. ended is called at the end of each, with the data directory.
 func really(t *testing.T, runtime string, files []string, ended func(dataDir string)) {
@@ -60,7 +73,12 @@ func really(t *testing.T, runtime string, files []string, ended func(dataDir str
 	if err != nil {
 		t.Fatal(err)
 	}
+	binary, err := filepath.EvalSymlinks(service)
+	if err != nil {
+		t.Fatal(err)
+	}
 	variables := map[string]string{
+		"SERVICE": binary, "ROUNDS": strconv.Itoa(*rounds),
 		"RUNTIME": runtime, "APP": repository + ":1", "APP2": repository + ":2", "MISSING": repository + ":3",
 		"OTHER": repository + ":other", "EXAMPLES": examples,
 	}
@@ -91,16 +109,25 @@ func really(t *testing.T, runtime string, files []string, ended func(dataDir str
 	})
 }
 
-// publish serves the image of a program from this machine, under two tags and, as another image, under a third.
-func publish(t *testing.T, file, pkg string) (repository string) {
+// built is a program of this module that pods run, or that holds them.
+func built(t *testing.T, name, pkg string) string {
 	t.Helper()
-	built := filepath.Join(t.TempDir(), "program")
-	build := exec.Command("go", "build", "-trimpath", "-o", built, "github.com/belay-dev/belay/"+pkg)
+	if dir := os.Getenv(binariesVariable); dir != "" {
+		return filepath.Join(dir, name)
+	}
+	file := filepath.Join(t.TempDir(), name)
+	build := exec.Command("go", "build", "-trimpath", "-o", file, "github.com/belay-dev/belay/"+pkg)
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
-	data, err := os.ReadFile(built)
+	return file
+}
+
+// publish serves the image of a program from this machine, under two tags and, as another image, under a third.
+func publish(t *testing.T, file, pkg string) (repository string) {
+	t.Helper()
+	data, err := os.ReadFile(built(t, path.Base(file), pkg))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -155,7 +182,7 @@ func load(ts *testscript.TestScript, _ bool, args []string) {
 				select {
 				case <-done:
 					return
-				default:
+				case <-time.After(askPause):
 				}
 			}
 		})
@@ -169,6 +196,9 @@ func load(ts *testscript.TestScript, _ bool, args []string) {
 		ts.Fatalf("%d of %d requests failed: %v", lost.Load(), asked.Load(), why)
 	}
 }
+
+// askPause is between two requests of one client.
+const askPause = 10 * time.Millisecond
 
 func ask(client *http.Client, url string) error {
 	answer, err := client.Get(url)

@@ -48,6 +48,10 @@ func kubectls(path string) []string {
 
 // TestMain lets the test binary be belay, and kubectl as its libraries have it.
 func TestMain(m *testing.M) {
+	if err := become(); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
 	testscript.Main(quick{m}, map[string]func(){
 		"belay": func() { os.Exit(verbs.Main(context.Background(), kube.New, app.Seams{})) },
 		"kubectl": func() {

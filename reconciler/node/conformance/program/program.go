@@ -47,6 +47,7 @@ const OOM = 137
 //	env NAME…       the values
 //	cat FILE…       the contents
 //	get URL         what is answered there
+//	ask PORT URL…   asks all the time until SIGTERM, over new connections and kept ones; HTTP at PORT says how it goes
 //	write FILE TEXT
 //	fill FILE N     N bytes
 //	eat             takes memory until it is killed
@@ -81,6 +82,7 @@ var verbs = map[string]verb{
 		}
 		return 0, nil
 	},
+	"ask": ask,
 	"exit": func(_ context.Context, _ Process, args []string) (int, error) {
 		code, err := strconv.Atoi(strings.Join(args, ""))
 		return code, err
