@@ -3,6 +3,7 @@ package kubectl
 import (
 	"errors"
 	"flag"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -78,7 +79,7 @@ func really(t *testing.T, runtime string, files []string, ended func(dataDir str
 		t.Fatal(err)
 	}
 	variables := map[string]string{
-		"SERVICE": binary, "ROUNDS": strconv.Itoa(*rounds),
+		"SERVICE": binary, "ROUNDS": strconv.Itoa(*rounds), "LOOPBACK": loopback(),
 		"RUNTIME": runtime, "APP": repository + ":1", "APP2": repository + ":2", "MISSING": repository + ":3",
 		"OTHER": repository + ":other", "EXAMPLES": examples,
 	}
@@ -161,10 +162,13 @@ func move(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Check(remote.Tag(to, img))
 }
 
-// load FILE CMD... runs a command while clients ask the port of this machine that FILE names, each time over a connection of
+// loopback is an address of this machine that other processes with these tests do not use: node ports go by names.
+func loopback() string { return fmt.Sprintf("127.77.%d.%d", os.Getpid()>>8&0xff, os.Getpid()&0xff) }
+
+// load FILE CMD... runs a command while clients ask the address that FILE names, each time over a connection of
 // its own. It fails when a request was not answered with 200.
 func load(ts *testscript.TestScript, _ bool, args []string) {
-	url := "http://127.0.0.1:" + ts.ReadFile(args[0])
+	url := "http://" + ts.ReadFile(args[0])
 	done := make(chan struct{})
 	var asking sync.WaitGroup
 	var asked, lost atomic.Int64
