@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"maps"
 	"net/http"
@@ -27,6 +26,7 @@ import (
 type Limits struct {
 	Size    int64 // bytes of all files, as unpacked; 16 GiB
 	Entries int   // files, directories and links of all layers; 1,000,000
+	Layers  int   // 1,000
 }
 
 func (l Limits) orDefault() Limits {
@@ -35,6 +35,9 @@ func (l Limits) orDefault() Limits {
 	}
 	if l.Entries == 0 {
 		l.Entries = 1_000_000
+	}
+	if l.Layers == 0 {
+		l.Layers = 1000
 	}
 	return l
 }
@@ -65,6 +68,9 @@ type Store struct {
 	refs  map[string]string
 	pulls map[string]*sync.Mutex // one pull of a name at a time
 }
+
+// maxConfig is how many bytes an image's configuration may have.
+const maxConfig = 8 << 20
 
 const refsFile, imageFile, rootfsDir = "refs.json", "image.json", "rootfs"
 
@@ -231,6 +237,13 @@ func (s *Store) pull(ctx context.Context, ref Reference, c node.Credential) (Sto
 
 // unpack puts an image beside the others, all of it in one step.
 func (s *Store) unpack(ctx context.Context, img v1.Image, id v1.Hash, digest name.Digest) (Stored, error) {
+	manifest, err := img.Manifest()
+	if err != nil {
+		return Stored{}, err
+	}
+	if n := manifest.Config.Size; n > maxConfig {
+		return Stored{}, &PullError{Class: Corrupt, Err: fmt.Errorf("its configuration is larger than %d bytes", maxConfig)}
+	}
 	config, err := img.ConfigFile()
 	if err != nil {
 		return Stored{}, err
@@ -238,6 +251,9 @@ func (s *Store) unpack(ctx context.Context, img v1.Image, id v1.Hash, digest nam
 	layers, err := img.Layers()
 	if err != nil {
 		return Stored{}, err
+	}
+	if len(layers) > s.limits.Layers {
+		return Stored{}, &PullError{Class: Corrupt, Err: fmt.Errorf("it has more than %d layers", s.limits.Layers)}
 	}
 	dir, err := os.MkdirTemp(s.dir, "unpack-")
 	if err != nil {
@@ -252,18 +268,31 @@ func (s *Store) unpack(ctx context.Context, img v1.Image, id v1.Hash, digest nam
 	if err == nil {
 		err = writeJSON(filepath.Join(dir, imageFile), found)
 	}
-	final := filepath.Join(s.dir, id.Algorithm, id.Hex)
 	if err == nil {
-		err = os.Rename(dir, final)
+		return s.put(found, dir, id)
 	}
-	if err != nil {
-		if there, ok, _ := s.ByID(id.String()); ok { // another name of it was pulled at the same time
+	return Stored{}, errors.Join(err, RemoveTree(dir))
+}
+
+// put has an unpacked image be one of the store. Another name of it may have been pulled at the same time, and be discarded at
+// any moment.
+func (s *Store) put(found Stored, dir string, id v1.Hash) (Stored, error) {
+	final := filepath.Join(s.dir, id.Algorithm, id.Hex)
+	const tries = 1000
+	var err error
+	for range tries {
+		if err = os.Rename(dir, final); err == nil {
+			found.Rootfs = filepath.Join(final, rootfsDir)
+			return found, nil
+		}
+		if !errors.Is(err, fs.ErrExist) {
+			break
+		}
+		if there, ok, _ := s.ByID(id.String()); ok {
 			return there, RemoveTree(dir)
 		}
-		return Stored{}, errors.Join(err, RemoveTree(dir))
 	}
-	found.Rootfs = filepath.Join(final, rootfsDir)
-	return found, nil
+	return Stored{}, errors.Join(err, RemoveTree(dir))
 }
 
 // layers unpacks layers over each other and returns how many bytes of files they had.
@@ -273,26 +302,12 @@ func (s *Store) layers(ctx context.Context, dir string, layers []v1.Layer) (int6
 		return 0, &PullError{Class: Disk, Err: err}
 	}
 	defer u.close()
-	for _, l := range layers {
-		if err := ctx.Err(); err != nil {
-			return 0, err
-		}
-		r, err := l.Uncompressed()
-		if err != nil {
-			return 0, err
-		}
-		err = u.layer(r)
-		if err == nil { // the digest is checked at the end of the layer, beyond that of its archive
-			_, err = io.Copy(io.Discard, io.LimitReader(r, s.limits.Size))
-		}
-		if err = errors.Join(err, r.Close()); err != nil {
+	for i, l := range layers {
+		if err := unpackLayer(ctx, u, l); err != nil {
 			if ctx.Err() != nil {
 				return 0, ctx.Err()
 			}
-			if _, ok := errors.AsType[*PullError](err); ok {
-				return 0, err
-			}
-			return 0, &PullError{Class: Corrupt, Err: err}
+			return 0, &PullError{Class: layerClass(err), Err: layerError(err, l, i, len(layers))}
 		}
 	}
 	return u.size, u.finish()

@@ -191,7 +191,7 @@ func TestUnpack(t *testing.T) {
 		{"a file over a directory", [][]tar.Header{{file("a/x", "1")}, {file("a", "2")}}, "a 2"},
 		{"a directory over a file", [][]tar.Header{{file("a", "1")}, {dir("a", 0o755), file("a/x", "2")}}, "a/\na/x 2"},
 		{"a directory that may not be written to", [][]tar.Header{{dir("a", 0o555), file("a/x", "1")}, {file("a/y", "2")}}, "a/\na/x 1\na/y 2"},
-		{"devices are left out", [][]tar.Header{{{Name: "null", Typeflag: tar.TypeChar, Devmajor: 1, Devminor: 3}, file("a", "1")}}, "a 1"},
+		{"devices are left out", [][]tar.Header{{{Name: "null", Typeflag: tar.TypeChar, Devmajor: 1, Devminor: 3}, {Name: "disk", Typeflag: tar.TypeBlock, Devmajor: 8}, file("a", "1")}}, "a 1"},
 
 		{"out by name", [][]tar.Header{{file("../../escaped", "1")}}, "escaped 1"},
 		{"out by a link", [][]tar.Header{{link(sym, "out", "../../..")}, {file("out/escaped", "1")}}, "escaped 1\nout → ../../.."},

@@ -2,6 +2,7 @@ package image
 
 import (
 	"archive/tar"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -18,9 +19,12 @@ import (
 // the directory only, by the kernel, whatever they say.
 type unpacker struct {
 	root    *os.File
+	prefix  int // how long the root's own path is
 	limits  Limits
+	left    int64 // bytes of archives that may still be read, all layers together
 	size    int64
 	entries int
+	names   int
 	mine    map[string]bool        // what the layer at work has brought, by clean path
 	modes   map[string]fs.FileMode // of directories, set at the end: one may forbid to write into it
 }
@@ -33,7 +37,12 @@ func newUnpacker(dir string, limits Limits) (*unpacker, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &unpacker{root: root, limits: limits, modes: map[string]fs.FileMode{}}, nil
+	at, err := os.Readlink(opened(root))
+	if err != nil {
+		return nil, errors.Join(err, root.Close())
+	}
+	left := limits.Size + int64(limits.Entries)*entryRoom
+	return &unpacker{root: root, prefix: len(at), limits: limits, left: left, modes: map[string]fs.FileMode{}}, nil
 }
 
 func (u *unpacker) close() { _ = u.root.Close() } // only a path
@@ -55,13 +64,52 @@ func (u *unpacker) layer(r io.Reader) error {
 		if err != nil {
 			return fmt.Errorf("read layer: %w", err)
 		}
-		if u.entries++; u.entries > u.limits.Entries {
-			return fmt.Errorf("the image has more than %d files", u.limits.Entries)
+		if err := u.count(h.Name); err != nil {
+			return err
 		}
 		if err := u.entry(h, t); err != nil {
 			return fmt.Errorf("unpack %q: %w", h.Name, err)
 		}
 	}
+}
+
+// What one entry may take beside its content: in the archive, and of names that are kept, on average.
+const (
+	entryRoom = 4 << 10
+	nameRoom  = 256
+)
+
+// maxName is how long the path of a file may be, from the image's root. Any path on the machine can be longer by where images
+// lie, and can be removed again.
+const maxName = 3 << 10
+
+// count counts one more file.
+func (u *unpacker) count(name string) error {
+	if u.entries++; u.entries > u.limits.Entries {
+		return fmt.Errorf("the image has more than %d files", u.limits.Entries)
+	}
+	if u.names += len(name); u.names > u.limits.Entries*nameRoom {
+		return fmt.Errorf("the names of the image's files are longer than %d bytes", u.limits.Entries*nameRoom)
+	}
+	return nil
+}
+
+// archive reads the archive of a layer, until the image is larger than it may be or ctx ends.
+type archive struct {
+	ctx context.Context
+	io.Reader
+	u *unpacker
+}
+
+func (a archive) Read(b []byte) (int, error) {
+	if err := a.ctx.Err(); err != nil {
+		return 0, err
+	}
+	n, err := a.Reader.Read(b)
+	if a.u.left -= int64(n); a.u.left < 0 {
+		return 0, fmt.Errorf("the image is larger than %d bytes", a.u.limits.Size)
+	}
+	return n, err
 }
 
 // entry writes one entry of a layer.
@@ -76,6 +124,9 @@ func (u *unpacker) entry(h *tar.Header, content io.Reader) error {
 		return err
 	}
 	defer func() { _ = parent.Close() }()
+	if err := u.near(parent); err != nil {
+		return err
+	}
 	switch {
 	case base == opaque:
 		return u.clear(parent, path.Clean(dir))
@@ -93,6 +144,18 @@ func (u *unpacker) entry(h *tar.Header, content io.Reader) error {
 		}
 	}
 	return u.make(h, content, parent, clean)
+}
+
+// near refuses a directory that lies too deep, by whatever links it was reached.
+func (u *unpacker) near(dir *os.File) error {
+	at, err := os.Readlink(opened(dir))
+	if err != nil {
+		return err
+	}
+	if len(at)-u.prefix > maxName-unix.NAME_MAX {
+		return unix.ENAMETOOLONG
+	}
+	return nil
 }
 
 // make writes what an entry is, where nothing but a directory can lie.
@@ -195,6 +258,9 @@ func (u *unpacker) directory(clean string) (*os.File, error) {
 		return nil, err
 	}
 	defer func() { _ = parent.Close() }()
+	if err := errors.Join(u.near(parent), u.count(clean)); err != nil {
+		return nil, err
+	}
 	if err := unix.Mkdirat(int(parent.Fd()), path.Base(clean), 0o755); err != nil {
 		return nil, err
 	}
@@ -204,7 +270,7 @@ func (u *unpacker) directory(clean string) (*os.File, error) {
 
 // remove removes what a directory has under a name; nothing is no error.
 func remove(parent *os.File, base string) error {
-	root, err := os.OpenRoot(fmt.Sprintf("/proc/self/fd/%d", parent.Fd()))
+	root, err := os.OpenRoot(opened(parent))
 	if err != nil {
 		return err
 	}
@@ -214,7 +280,7 @@ func remove(parent *os.File, base string) error {
 
 // clear removes what lower layers put into a directory.
 func (u *unpacker) clear(dir *os.File, clean string) error {
-	entries, err := os.ReadDir(fmt.Sprintf("/proc/self/fd/%d", dir.Fd()))
+	entries, err := os.ReadDir(opened(dir))
 	if err != nil {
 		return err
 	}
@@ -265,10 +331,13 @@ func (u *unpacker) finish() error {
 		if err != nil {
 			return err
 		}
-		err = os.Chmod(fmt.Sprintf("/proc/self/fd/%d", dir.Fd()), u.modes[p])
+		err = os.Chmod(opened(dir), u.modes[p])
 		if err = errors.Join(err, dir.Close()); err != nil {
 			return err
 		}
 	}
 	return nil
 }
+
+// opened is a path of what is open, wherever it lies.
+func opened(f *os.File) string { return fmt.Sprintf("/proc/self/fd/%d", f.Fd()) }
