@@ -51,6 +51,9 @@ func TestDiscard(t *testing.T) {
 			}
 		}
 	}
+	if got, ok, err := r.Image(t.Context(), pulled[0].Digest); !ok || err != nil || got.ID != pulled[0].ID || got.Digest != pulled[0].Digest {
+		t.Errorf("the image whose tag moved is %+v, %v, %v; want %+v", got, ok, err, pulled[0])
+	}
 	made, err := c.ContainerCreate(t.Context(), client.ContainerCreateOptions{Image: pulled[0].ID})
 	if err != nil {
 		t.Fatal(err)

@@ -4,31 +4,21 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
 
 	"github.com/google/go-containerregistry/pkg/name"
 	"github.com/google/go-containerregistry/pkg/v1/tarball"
-	"github.com/rs/zerolog"
 	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
-	"github.com/moby/moby/client"
-
-	"github.com/belay-dev/belay/reconciler/controller"
-	"github.com/belay-dev/belay/reconciler/node"
 	"github.com/belay-dev/belay/reconciler/node/docker"
-	"github.com/belay-dev/belay/reconciler/node/kubelet"
-	"github.com/belay-dev/belay/state"
 )
 
 // daemon is an engine of the test's own, in the network that .ci/docker made.
@@ -152,55 +142,17 @@ func until(ctx context.Context, t *testing.T, what string, try func() error) {
 // TestEngineRestarted kills the engine under pods that run: they are Unknown, and run again when it is back, each started
 // once more and no more.
 func TestEngineRestarted(t *testing.T) {
-	d := engineOf(t)
-	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
-	defer cancel()
+	d, ctx := engineOf(t), within(t)
 	const ref = "belay.example.com/app:1"
-	store, err := state.OpenMemory(state.Options{Now: time.Now})
-	if err != nil {
-		t.Fatal(err)
-	}
-	log := zerolog.New(zerolog.NewTestWriter(t))
-	k := kubelet.New(kubelet.Options{
-		Runtime: loaded(ctx, t, ref), Objects: kubelet.Stored(store), Dir: filepath.Join(d.dir, "pods"), Instance: "restarted", Now: time.Now, Log: log,
-	})
-	run, stop := context.WithCancel(ctx)
-	var running sync.WaitGroup
-	running.Go(func() {
-		if err := controller.Run(run, store, node.New(store, k, log, time.Now)); err != nil {
-			t.Error(err)
-		}
-	})
-	defer running.Wait()
-	defer stop()
-
-	const pods = 3
-	for i := range pods {
-		pod := &corev1.Pod{
-			ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: fmt.Sprint("pod-", i)},
-			Spec: corev1.PodSpec{RestartPolicy: corev1.RestartPolicyAlways, Containers: []corev1.Container{{
-				Name: "c", Image: ref, ImagePullPolicy: corev1.PullNever, Args: []string{"forever"},
-			}}},
-		}
-		if _, err := store.Commit(state.Create(pod)); err != nil {
-			t.Fatal(err)
-		}
+	a := agentOf(ctx, t, loaded(ctx, t, ref), "restarted")
+	names := []string{"pod-0", "pod-1", "pod-2"}
+	for _, name := range names {
+		a.create(podOf(name, ref, "forever"))
 	}
 	all := func(what string, is func(*corev1.Pod) bool) {
 		t.Helper()
-		until(ctx, t, "all pods are "+what, func() error {
-			for _, p := range state.List[*corev1.Pod](store, "default") {
-				if !is(p) {
-					return fmt.Errorf("%s is %+v", p.Name, p.Status)
-				}
-			}
-			return nil
-		})
-	}
-	runs := func(restarts int32) func(*corev1.Pod) bool {
-		return func(p *corev1.Pod) bool {
-			s := p.Status.ContainerStatuses
-			return p.Status.Phase == corev1.PodRunning && len(s) == 1 && s[0].Ready && s[0].RestartCount == restarts
+		for _, name := range names {
+			a.until(name, what, is)
 		}
 	}
 	all("running", runs(0))
@@ -208,27 +160,8 @@ func TestEngineRestarted(t *testing.T) {
 	all("unknown", func(p *corev1.Pod) bool { return p.Status.Phase == corev1.PodUnknown })
 	d.start()
 	all("running again", runs(1))
-	list, err := engine(t).ContainerList(ctx, client.ContainerListOptions{All: true, Filters: make(client.Filters).Add("label", "belay.dev/container")})
-	if err != nil {
-		t.Fatal(err)
+	if got, want := attempts(ctx, t, engine(t), "belay.dev/pod-uid"), []string{"0", "0", "0", "1", "1", "1"}; !slices.Equal(got, want) {
+		t.Errorf("the engine has the attempts %q, want %q", got, want)
 	}
-	var attempts []string
-	for _, c := range list.Items {
-		attempts = append(attempts, c.Labels["belay.dev/attempt"])
-	}
-	slices.Sort(attempts)
-	if want := strings.Fields(strings.Repeat("0 ", pods) + strings.Repeat("1 ", pods)); !slices.Equal(attempts, want) {
-		t.Errorf("the engine has the attempts %q, want %q", attempts, want)
-	}
-	for i := range pods {
-		if _, err := store.Commit(state.Delete(state.Key{Kind: state.KindPod, Namespace: "default", Name: fmt.Sprint("pod-", i)}, state.DeleteOptions{})); err != nil {
-			t.Fatal(err)
-		}
-	}
-	until(ctx, t, "all pods are gone", func() error {
-		if n := len(state.List[*corev1.Pod](store, "default")); n > 0 {
-			return fmt.Errorf("%d are there", n)
-		}
-		return nil
-	})
+	a.end(names...)
 }

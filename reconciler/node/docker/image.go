@@ -30,6 +30,9 @@ func (r *Runtime) Image(ctx context.Context, ref string) (node.Image, bool, erro
 	}
 	if parsed, err := image.Parse(ref); err == nil {
 		i.Digest = digestFor(parsed, found.RepoDigests)
+		if parsed.Digest() != "" { // podman lists no digest of an image that no tag stands for any more, and finds it by that
+			i.Digest = parsed.String()
+		}
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -95,6 +98,7 @@ var phrases = []struct {
 	text  string
 	class image.Class
 }{
+	{"no space left", image.Disk}, // whatever could not be written then
 	{"no basic auth credentials", image.Denied}, {"unauthorized", image.Denied}, {"denied", image.Denied},
 	{"authentication required", image.Denied},
 	{"manifest unknown", image.NotFound}, {"not found", image.NotFound}, {"name unknown", image.NotFound},
@@ -104,7 +108,6 @@ var phrases = []struct {
 	{"internal server error", image.Network}, {"bad gateway", image.Network}, {"service unavailable", image.Network},
 	{"filesystem layer verification failed", image.Corrupt}, {"unexpected eof", image.Corrupt}, {"invalid tar header", image.Corrupt},
 	{"failed to register layer", image.Corrupt}, {"digest", image.Corrupt}, {"no matching manifest", image.NotFound},
-	{"no space left", image.Disk},
 }
 
 // classify says what kind of thing kept the engine from pulling an image.

@@ -32,7 +32,7 @@ func (r *Runtime) Exec(ctx context.Context, id string, command []string, o remot
 	if err != nil {
 		return 0, err
 	}
-	err = pump(ctx, streams, o, mode{raw: o.Tty, closes: !o.Tty}, func(ctx context.Context, size remotecommand.TerminalSize) error {
+	err = pump(ctx, streams, o, mode{raw: o.Tty, closes: !o.Tty, forgets: r.podman}, func(ctx context.Context, size remotecommand.TerminalSize) error {
 		_, err := r.c.ExecResize(ctx, made.ID, client.ExecResizeOptions{Height: uint(size.Height), Width: uint(size.Width)})
 		return err
 	})
@@ -109,7 +109,7 @@ func (r *Runtime) Attach(ctx context.Context, id string, o remotecommand.StreamO
 		r.awaitEnd(alive, id)
 	})
 	config := found.Container.Config
-	err = pump(alive, streams, o, mode{raw: config.Tty, closes: config.StdinOnce && !config.Tty}, func(ctx context.Context, size remotecommand.TerminalSize) error {
+	err = pump(alive, streams, o, mode{raw: config.Tty, closes: config.StdinOnce && !config.Tty, forgets: r.podman}, func(ctx context.Context, size remotecommand.TerminalSize) error {
 		_, err := r.c.ContainerResize(ctx, id, client.ContainerResizeOptions{Height: uint(size.Height), Width: uint(size.Width)})
 		return err
 	})
@@ -144,6 +144,8 @@ type mode struct {
 	// closes says that standard input that ends is closed over there. The engine takes that for the end of the whole stream
 	// where a terminal is, or where the container goes on to have its input open.
 	closes bool
+	// forgets says that the engine may take the size of a terminal that is not there yet, and lose it.
+	forgets bool
 }
 
 // pump carries the streams until the engine has no more to say, or ctx ends. Input that is never read to its end does not
@@ -162,13 +164,18 @@ func pump(
 		h.Close()
 	})
 	if o.TerminalSizeQueue != nil && o.Tty {
+		sizes := make(chan remotecommand.TerminalSize)
 		go func() { // ends with the client's queue, which ends with the request
-			for size := o.TerminalSizeQueue.Next(); size != nil && ctx.Err() == nil; size = o.TerminalSizeQueue.Next() {
-				if !insist(ctx, func() error { return resize(ctx, *size) }) {
-					return // a size that is not right is better than no stream
+			defer close(sizes)
+			for size := o.TerminalSizeQueue.Next(); size != nil; size = o.TerminalSizeQueue.Next() {
+				select {
+				case sizes <- *size:
+				case <-ctx.Done():
+					return
 				}
 			}
 		}()
+		closing.Go(func() { follow(ctx, sizes, resize, m.forgets) })
 	}
 	if o.Stdin != nil {
 		go func() { // ends with the client's stream, which ends with the request
@@ -188,6 +195,40 @@ func pump(
 		return ctx.Err()
 	}
 	return err
+}
+
+// follow has a terminal take the sizes of the client's, until ctx ends. One that forgets is told the last again, later and
+// later.
+func follow(
+	ctx context.Context, sizes <-chan remotecommand.TerminalSize, resize func(context.Context, remotecommand.TerminalSize) error, forgets bool,
+) {
+	const first, last = 100 * time.Millisecond, 30 * time.Second
+	again := time.NewTimer(0)
+	again.Stop()
+	defer again.Stop()
+	var size remotecommand.TerminalSize
+	var wait time.Duration
+	for {
+		select {
+		case next, more := <-sizes:
+			if !more {
+				sizes = nil
+				continue
+			}
+			size, wait = next, first
+			if !insist(ctx, func() error { return resize(ctx, size) }) {
+				return // a size that is not right is better than no stream
+			}
+		case <-again.C:
+			_ = resize(ctx, size) // it was taken once: the terminal may be gone by now
+			wait *= 2
+		case <-ctx.Done():
+			return
+		}
+		if forgets && wait <= last {
+			again.Reset(wait)
+		}
+	}
 }
 
 // insist tries for a while what an engine may refuse because it has only begun to start what it is asked of; podman does.

@@ -196,17 +196,7 @@ func (b *box) fail(r *refusal, now time.Time) {
 }
 
 func (k *Kubelet) doStop(ctx context.Context, w *worker, pod *corev1.Pod, a action) {
-	grace := a.grace
-	if c := find(pod, a.container); grace > 0 && c.Lifecycle != nil && c.Lifecycle.PreStop != nil {
-		begin := k.Now()
-		within, cancel := context.WithTimeout(ctx, grace)
-		if err := k.hook(within, pod, c, a.run, c.Lifecycle.PreStop); err != nil && ctx.Err() == nil {
-			w.say(c, a.init, corev1.EventTypeWarning, "FailedPreStopHook", "PreStopHook failed")
-		}
-		cancel()
-		grace = max(minGrace, grace-k.Now().Sub(begin))
-	}
-	err := k.Runtime.Stop(ctx, a.run, grace)
+	err := k.stop(ctx, w, pod, find(pod, a.container), a.init, a.run, a.grace)
 	k.ask(ctx, w, func(m *memory, now time.Time) {
 		b := m.box(a.container)
 		if b.stopping != nil && b.stopping.run == a.run && b.stopping.forced == a.forced {
@@ -217,6 +207,20 @@ func (k *Kubelet) doStop(ctx context.Context, w *worker, pod *corev1.Pod, a acti
 			k.Log.Warn().Str("pod", pod.Name).Str("container", a.container).Err(err).Msg("container not stopped")
 		}
 	})
+}
+
+// stop has a run end within its grace: its preStop hook first, and then what is left of the time after the stop signal.
+func (k *Kubelet) stop(ctx context.Context, w *worker, pod *corev1.Pod, c *corev1.Container, init bool, run string, grace time.Duration) error {
+	if grace > 0 && c.Lifecycle != nil && c.Lifecycle.PreStop != nil {
+		begin := k.Now()
+		within, cancel := context.WithTimeout(ctx, grace)
+		if err := k.hook(within, pod, c, run, c.Lifecycle.PreStop); err != nil && ctx.Err() == nil {
+			w.say(c, init, corev1.EventTypeWarning, "FailedPreStopHook", "PreStopHook failed")
+		}
+		cancel()
+		grace = max(minGrace, grace-k.Now().Sub(begin))
+	}
+	return k.Runtime.Stop(ctx, run, grace)
 }
 
 func (k *Kubelet) doProbe(ctx context.Context, w *worker, pod *corev1.Pod, a action) {

@@ -53,9 +53,14 @@ func (k *Kubelet) start(ctx context.Context, w *worker, pod *corev1.Pod, a actio
 	w.say(c, a.init, corev1.EventTypeNormal, "Started", "Container started")
 	k.tidy(ctx, w, a)
 	if c.Lifecycle != nil && c.Lifecycle.PostStart != nil {
-		if err := k.hook(ctx, pod, c, id, c.Lifecycle.PostStart); err != nil {
+		err := k.hook(ctx, pod, c, id, c.Lifecycle.PostStart)
+		switch {
+		case ctx.Err() != nil:
+			return ctx.Err() // the pod is to end, which stops it
+		case err != nil:
 			w.say(c, a.init, corev1.EventTypeWarning, "FailedPostStartHook", "PostStartHook failed")
-			return k.Runtime.Stop(ctx, id, seconds(pod.Spec.TerminationGracePeriodSeconds))
+			w.say(c, a.init, corev1.EventTypeNormal, "Killing", "FailedPostStartHook")
+			return k.stop(ctx, w, pod, c, a.init, id, seconds(pod.Spec.TerminationGracePeriodSeconds))
 		}
 	}
 	return nil
