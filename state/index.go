@@ -19,7 +19,8 @@ type index struct {
 	owned   *btree.BTreeG[ownedBy]
 	ips     map[netip.Addr]Key // ClusterIPs in use
 
-	nodePorts map[int32]Key // in use
+	nodePorts map[int32]Key  // in use
+	moves     map[Kind]int64 // how often an object was added or deleted
 }
 
 type entry struct {
@@ -41,7 +42,7 @@ func newIndex() index {
 			}
 			return a.key.Compare(b.key) < 0
 		}),
-		ips: map[netip.Addr]Key{}, nodePorts: map[int32]Key{},
+		ips: map[netip.Addr]Key{}, nodePorts: map[int32]Key{}, moves: map[Kind]int64{},
 	}
 }
 
@@ -57,6 +58,9 @@ func (x *index) set(key Key, before, after Object) {
 		x.objects.Delete(entry{key: key})
 	} else {
 		x.objects.ReplaceOrInsert(entry{key: key, object: after})
+	}
+	if before == nil || after == nil {
+		x.moves[key.Kind]++
 	}
 	x.setOwners(key, ownersOf(before), ownersOf(after))
 	if key.Kind == KindService {

@@ -41,10 +41,10 @@ func TestPastRows(t *testing.T) {
 			ids = append(ids, r.ID)
 		}
 		now := s.Snapshot()
-		if r := now.LastRow("default", "web", "x"); r == nil || r.ID != "second" {
+		if r := now.Newest("x")("default", "web"); r == nil || r.ID != "second" {
 			t.Errorf("last row %+v", r)
 		}
-		if r := now.LastRow("default", "web", ""); r != nil {
+		if r := now.Newest("")("default", "web"); r != nil {
 			t.Errorf("last row of another outcome %q", r.ID)
 		}
 		if want := []string{"oldest", "newer", "first", "second"}; !slices.Equal(ids, want) {

@@ -93,6 +93,29 @@ func TestOwned(t *testing.T) {
 	check(web.UID, "Pod default/p", "ReplicaSet default/web-1")
 }
 
+// TestMoves: what was neither added nor deleted has not moved, whatever else is written.
+func TestMoves(t *testing.T) {
+	t.Parallel()
+	s := open(t)
+	commit(t, s, Create(configMap("a", "")), Create(configMap("b", "")))
+	for _, c := range []struct {
+		what  string
+		write Write
+		moved bool
+	}{
+		{"an object that changed", Update(configMap("a", "x")), false},
+		{"one of another kind", Create(deployment("web")), false},
+		{"a new one", Create(configMap("c", "")), true},
+		{"one less", Delete(KeyOf(configMap("a", "")), DeleteOptions{}), true},
+	} {
+		before := s.Snapshot()
+		commit(t, s, c.write)
+		if moved := s.Snapshot().Moves(KindConfigMap) != before.Moves(KindConfigMap); moved != c.moved {
+			t.Errorf("%s: moved is %t", c.what, moved)
+		}
+	}
+}
+
 func TestKeyString(t *testing.T) {
 	t.Parallel()
 	for want, o := range map[string]Object{
@@ -158,7 +181,7 @@ func TestSnapshot(t *testing.T) {
 	}
 	look := func(x *Snapshot) seen {
 		v := seen{Version: x.Version(), Pods: List[*corev1.Pod](x, ""), Sets: sets(x), Inventory: slices.Concat(x.Inventory(KindDeployment), x.Inventory(KindPod))}
-		v.Last = x.LastRow("default", "web", "none")
+		v.Last = x.Newest("none")("default", "web")
 		v.Hold, _ = x.Hold("default", "web")
 		_, there := Find(x, Key{KindSecret, "default", "s"})
 		v.Gone = !there

@@ -29,21 +29,22 @@ type Engine struct {
 	pods  Pods
 
 	mu    sync.Mutex // guards known
-	known map[types.UID]known
+	known map[types.UID]*known
 }
 
-// known is how a rollout stood, for as long as the Deployment and its ReplicaSets are the same objects.
+// known is how a rollout stood, which nobody changes, for as long as the Deployment and its ReplicaSets are the same objects.
 type known struct {
 	deployment *appsv1.Deployment
 	sets       []*appsv1.ReplicaSet
-	progress   rollout.Progress
+	rollout    engine.Rollout // but for what its pods wait for
+	runs       types.UID      // the ReplicaSet whose pods say what they wait for; empty: nobody asks them
 	serving    []string
 	digests    []string
 }
 
 // New makes an engine over a store. With nil pods everything that a pod says is honoured.
 func New(store *state.Store, pods Pods) *Engine {
-	return &Engine{store: store, pods: pods, known: map[types.UID]known{}}
+	return &Engine{store: store, pods: pods, known: map[types.UID]*known{}}
 }
 
 // kinds are what the engine can apply.
@@ -67,18 +68,7 @@ func (e *Engine) Live(key engine.Key) engine.Live {
 // namespace and name: read in one run, for a fraction of what asking for one after the other costs.
 func (e *Engine) Deployments(view *state.Snapshot) []engine.Live {
 	all := state.List[*appsv1.Deployment](view, "")
-	at := make(map[types.UID]int, len(all))
-	for i, d := range all {
-		at[d.UID] = i
-	}
-	sets := make([][]*appsv1.ReplicaSet, len(all)) // in the order of their names, as when asked for one by one
-	for _, rs := range state.List[*appsv1.ReplicaSet](view, "") {
-		for _, ref := range rs.OwnerReferences {
-			if i, ok := at[ref.UID]; ok {
-				sets[i] = append(sets[i], rs)
-			}
-		}
-	}
+	sets := setsOf(all, state.List[*appsv1.ReplicaSet](view, ""))
 	out := make([]engine.Live, len(all))
 	for i, d := range all {
 		out[i] = e.live(view, d, sets[i])
@@ -86,14 +76,50 @@ func (e *Engine) Deployments(view *state.Snapshot) []engine.Live {
 	return out
 }
 
+// setsOf are the ReplicaSets that each Deployment owns, in the order in which they are given.
+func setsOf(all []*appsv1.Deployment, sets []*appsv1.ReplicaSet) [][]*appsv1.ReplicaSet {
+	at := make(map[types.UID]int, len(all))
+	for i, d := range all {
+		at[d.UID] = i
+	}
+	type owned struct {
+		owner int
+		set   *appsv1.ReplicaSet
+	}
+	pairs, counts := make([]owned, 0, len(sets)), make([]int, len(all))
+	for _, rs := range sets {
+		for i := range rs.OwnerReferences {
+			if owner, ok := at[rs.OwnerReferences[i].UID]; ok {
+				pairs = append(pairs, owned{owner, rs})
+				counts[owner]++
+			}
+		}
+	}
+	out, room := make([][]*appsv1.ReplicaSet, len(all)), make([]*appsv1.ReplicaSet, len(pairs)) // one room for all
+	for i, n := range counts {
+		if n > 0 {
+			out[i], room = room[:0:n], room[n:]
+		}
+	}
+	for _, p := range pairs {
+		out[p.owner] = append(out[p.owner], p.set)
+	}
+	return out
+}
+
 // live is a Deployment and how its rollout stands.
 func (e *Engine) live(view state.Reading, d *appsv1.Deployment, sets []*appsv1.ReplicaSet) engine.Live {
 	k := e.progress(view, d, sets)
-	return engine.Live{Object: d, Rollout: rolloutOf(view, d, sets, k.progress), Serving: k.serving, Digests: k.digests}
+	live := engine.Live{Object: d, Rollout: k.rollout, Serving: k.serving, Digests: k.digests}
+	if k.runs != "" {
+		live.Rollout.Waits = waits(state.OwnedBy[*corev1.Pod](view, k.runs))
+	}
+	return live
 }
 
-func rolloutOf(view state.Reading, d *appsv1.Deployment, sets []*appsv1.ReplicaSet, p rollout.Progress) engine.Rollout {
-	r := engine.Rollout{
+// rolloutOf is a rollout but for what its pods wait for, and the ReplicaSet whose pods say that; empty: nobody asks them.
+func rolloutOf(d *appsv1.Deployment, sets []*appsv1.ReplicaSet, p rollout.Progress) (r engine.Rollout, runs types.UID) {
+	r = engine.Rollout{
 		Phase: phaseOf(p.Phase), Reason: p.Reason, Message: p.Message, Template: p.Template, ReplicaSet: p.ReplicaSet,
 	}
 	// The controller gives a re-used ReplicaSet its new number one sync before the Deployment: until both agree the
@@ -106,10 +132,10 @@ func rolloutOf(view state.Reading, d *appsv1.Deployment, sets []*appsv1.ReplicaS
 	}
 	for _, rs := range sets {
 		if rs.Name == p.ReplicaSet && (r.Phase != engine.PhaseComplete || d.Status.AvailableReplicas < *d.Spec.Replicas) {
-			r.Waits = waits(state.OwnedBy[*corev1.Pod](view, rs.UID))
+			runs = rs.UID
 		}
 	}
-	return r
+	return r, runs
 }
 
 // serving are the names of the ReplicaSets of which a pod is available, sorted.
@@ -125,16 +151,19 @@ func serving(sets []*appsv1.ReplicaSet) []string {
 }
 
 // progress is rollout.State, computed once: what is asked most often has not changed.
-func (e *Engine) progress(view state.Reading, d *appsv1.Deployment, sets []*appsv1.ReplicaSet) known {
+func (e *Engine) progress(view state.Reading, d *appsv1.Deployment, sets []*appsv1.ReplicaSet) *known {
 	e.mu.Lock()
 	k := e.known[d.UID]
 	e.mu.Unlock()
-	if k.deployment == d && slices.Equal(k.sets, sets) {
+	if k != nil && k.deployment == d && slices.Equal(k.sets, sets) {
 		return k
 	}
-	k = known{deployment: d, sets: sets, progress: rollout.State(d, sets), serving: serving(sets)}
-	if k.progress.Phase == rollout.PhaseComplete {
-		k.digests = digests(view, d, sets, k.progress.ReplicaSet)
+	// They are kept: one that is not asked about again must not keep all others in memory.
+	k = &known{deployment: d, sets: slices.Clone(sets), serving: serving(sets)}
+	p := rollout.State(d, sets)
+	k.rollout, k.runs = rolloutOf(d, sets, p)
+	if p.Phase == rollout.PhaseComplete {
+		k.digests = digests(view, d, sets, p.ReplicaSet)
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()

@@ -1,6 +1,7 @@
 package app
 
 import (
+	"encoding/json"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -10,6 +11,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/belay-dev/belay/cmd/belay/control"
+	"github.com/belay-dev/belay/reconciler"
 	"github.com/belay-dev/belay/reconciler/ledger"
 	"github.com/belay-dev/belay/state"
 )
@@ -85,11 +87,62 @@ func TestStatusRemembers(t *testing.T) {
 	}
 }
 
+// TestStatusRemembersSource: what a source says of its Deployments is remembered no longer than it says so.
+func TestStatusRemembersSource(t *testing.T) {
+	t.Parallel()
+	r := readerOf(t, 1)
+	show := func(r *reader, s reconciler.SourceStatus) control.Deployment {
+		t.Helper()
+		b := r.look()
+		defer b.end()
+		text, _, err := b.deployment(0, originOf(s))
+		if err != nil {
+			t.Fatal(err)
+		}
+		var d control.Deployment
+		if err := json.Unmarshal(text, &d); err != nil {
+			t.Fatal(err)
+		}
+		return d
+	}
+	shop, other := []reconciler.AppStatus{{Name: "shop"}}, []reconciler.AppStatus{{Name: "other"}}
+	for _, c := range []struct {
+		what   string
+		source reconciler.SourceStatus
+		next   string
+	}{
+		{"follows", reconciler.SourceStatus{Head: "c100", Commit: "c100", Apps: shop}, ""},
+		{"is behind", reconciler.SourceStatus{Head: "c101", Commit: "c100", Apps: shop}, ""},
+		{"is suspended", reconciler.SourceStatus{Head: "c100", Commit: "c100", Suspended: true, Apps: shop}, ""},
+		{"is suspended and behind", reconciler.SourceStatus{Head: "c101", Commit: "c100", Suspended: true, Apps: shop}, "belay resume shop"},
+		{"follows again", reconciler.SourceStatus{Head: "c101", Commit: "c101", Apps: shop}, ""},
+		{"has no app of it", reconciler.SourceStatus{Head: "c101", Commit: "c101", Apps: other}, "its app left the configuration; it keeps running"},
+		{"has its app again", reconciler.SourceStatus{Head: "c101", Commit: "c101", Apps: append(other, shop...)}, ""},
+	} {
+		fresh := &reader{store: r.store, engine: r.engine, loop: r.loop, doing: r.doing, wrong: r.wrong, found: r.found}
+		want, got := show(fresh, c.source), show(r, c.source)
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("the source %s: shown (-fresh +remembered):\n%s", c.what, diff)
+		}
+		if got.Next != c.next {
+			t.Errorf("the source %s: next is %q, want %q", c.what, got.Next, c.next)
+		}
+	}
+}
+
 func statusOf(t *testing.T, r *reader) control.Status {
 	t.Helper()
-	s, err := r.Status(t.Context())
+	encoded, err := r.Status(t.Context())
 	if err != nil {
 		t.Fatal(err)
+	}
+	text, err := encoded.AppendJSON(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var s control.Status
+	if err := json.Unmarshal(text, &s); err != nil {
+		t.Fatalf("%v: %s", err, text)
 	}
 	return s
 }

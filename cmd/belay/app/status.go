@@ -41,15 +41,15 @@ type lives interface {
 var _ control.Reader = (*reader)(nil)
 
 // Status shows every source, app, managed Deployment and problem. However much is going on, it is one moment's state.
-func (r *reader) Status(context.Context) (control.Status, error) {
+func (r *reader) Status(context.Context) (control.EncodedStatus, error) {
 	sources, problems := r.loop.Status()
 	b := r.look()
 	defer b.end()
-	out := control.Status{
-		Sources: []control.Source{}, Apps: []control.App{}, Deployments: make([]control.Deployment, 0, len(b.managed)), Problems: []control.Problem{},
+	deployments, missing, err := b.deployments(sources)
+	if err != nil {
+		return control.EncodedStatus{}, err
 	}
-	var missing []control.Problem
-	open := r.store.OpenRows()
+	out := control.EncodedStatus{Sources: []control.Source{}, Apps: []control.App{}, Deployments: deployments, Problems: []control.Problem{}}
 	for _, s := range sources {
 		src := control.Source{
 			Name: s.Name, URL: s.URL, Branch: s.Branch, Head: s.Head, Commit: s.Commit, LastPoll: utc(s.LastPoll), NextPoll: utc(s.NextPoll),
@@ -60,27 +60,8 @@ func (r *reader) Status(context.Context) (control.Status, error) {
 		for _, a := range s.Apps {
 			out.Apps = append(out.Apps, control.App{Source: s.Name, Name: a.Name, Path: a.Path, Commit: a.Commit, Stale: a.Stale, Closed: closed(a.Opening)})
 		}
-		var found []control.Deployment
-		if s.Suspended {
-			found = r.found.deployments(s.Name)
-			out.Deployments = append(out.Deployments, found...)
-		}
-		for _, m := range b.of(s.Name) {
-			d, problems := b.deployment(m, s)
-			if !shown(found, m.Key) {
-				out.Deployments = append(out.Deployments, d)
-			}
-			missing = append(missing, problems...)
-		}
-		out.Deployments = append(out.Deployments, b.awaited(s.Name, open)...)
 		for _, p := range s.Problems {
 			out.Problems = append(out.Problems, problemOf(p))
-		}
-	}
-	for _, m := range b.managed { // left over by sources that are not configured any more
-		if !slices.ContainsFunc(sources, func(s reconciler.SourceStatus) bool { return s.Name == m.Source }) {
-			d, _ := b.deployment(m, reconciler.SourceStatus{Name: m.Source})
-			out.Deployments = append(out.Deployments, d)
 		}
 	}
 	for _, p := range problems {
@@ -180,7 +161,7 @@ func (r *reader) Objects(ctx context.Context, q control.ObjectQuery) (control.Ob
 		if q.Name != "" && o.GetName() != q.Name {
 			continue
 		}
-		b, err := encode(o)
+		b, err := encodeObject(o)
 		if err != nil {
 			return control.Objects{}, err
 		}
@@ -189,7 +170,7 @@ func (r *reader) Objects(ctx context.Context, q control.ObjectQuery) (control.Ob
 	return out, nil
 }
 
-func encode(o state.Object) (json.RawMessage, error) {
+func encodeObject(o state.Object) (json.RawMessage, error) {
 	c := o.DeepCopyObject()
 	gv := corev1.SchemeGroupVersion
 	switch c.(type) {

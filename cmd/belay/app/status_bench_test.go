@@ -98,10 +98,7 @@ func TestReadsWaitForNobody(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	s, err := r.Status(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
+	s := statusOf(t, r)
 	var got []string
 	for _, d := range s.Deployments {
 		got = append(got, fmt.Sprintf("%s %s", d.Name, d.Health))

@@ -12,7 +12,7 @@ import (
 // service answers everything with nothing.
 type service struct{}
 
-func (service) Status(context.Context) (Status, error)                   { return Status{}, nil }
+func (service) Status(context.Context) (EncodedStatus, error)            { return EncodedStatus{}, nil }
 func (service) History(context.Context, HistoryQuery) ([]Row, error)     { return nil, nil }
 func (service) Diff(context.Context, DiffQuery) (Diff, error)            { return Diff{}, nil }
 func (service) Plan(context.Context, PlanQuery) (Forecast, error)        { return Forecast{}, nil }

@@ -13,7 +13,7 @@ import (
 
 // Reader answers questions. Its methods return at once, however busy the service is.
 type Reader interface {
-	Status(context.Context) (Status, error)
+	Status(context.Context) (EncodedStatus, error)
 	History(context.Context, HistoryQuery) ([]Row, error)
 	Diff(context.Context, DiffQuery) (Diff, error)
 	Plan(context.Context, PlanQuery) (Forecast, error)
@@ -43,7 +43,7 @@ func Handler(r Reader, o Operator, h Holder, u Undoer) http.Handler {
 	s.reads(r)
 	s.holds(h)
 	s.undoes(u)
-	s.handle("POST", "sync", RoleEdit, false, http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) { sync(w, req, o) }))
+	s.handle("POST", "sync", RoleEdit, false, http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) { syncNow(w, req, o) }))
 	s.answer("POST", "webhook-test", RoleEdit, false, func(req *http.Request) (any, error) {
 		return o.TestWebhook(req.Context(), req.URL.Query().Get("source"))
 	})
@@ -83,7 +83,7 @@ func asked[Q, A any](s routes, path string, need Role, confined bool, f func(con
 
 // reads are the questions.
 func (s routes) reads(r Reader) {
-	s.answer("GET", "status", RoleView, false, func(req *http.Request) (any, error) { return r.Status(req.Context()) })
+	s.handle("GET", "status", RoleView, false, status(r))
 	s.answer("GET", "history", RoleView, true, func(req *http.Request) (any, error) {
 		q := req.URL.Query()
 		query := HistoryQuery{Namespace: q.Get("namespace"), Name: q.Get("name"), All: q.Get("all") == "true"}
@@ -195,8 +195,8 @@ func backup(w http.ResponseWriter, req *http.Request, o Operator) {
 	}
 }
 
-// sync streams the rows that move while the sync is waited for, and its result at the end.
-func sync(w http.ResponseWriter, req *http.Request, o Operator) {
+// syncNow streams the rows that move while the sync is waited for, and its result at the end.
+func syncNow(w http.ResponseWriter, req *http.Request, o Operator) {
 	var r SyncRequest
 	if err := decode(req, &r); err != nil {
 		writeError(w, err)
