@@ -30,7 +30,10 @@ type daemon struct {
 }
 
 // engineOf starts an engine and has the environment name it.
-func engineOf(t *testing.T) *daemon {
+func engineOf(t *testing.T) *daemon { return engineWith(t, func(string) {}) }
+
+// engineWith is engineOf, with something made in its directory first.
+func engineWith(t *testing.T, before func(dir string)) *daemon {
 	t.Helper()
 	if open(t).Podman() {
 		t.Skip("containers of podman do not end with its service")
@@ -45,6 +48,7 @@ func engineOf(t *testing.T) *daemon {
 	d := &daemon{t: t, dir: t.TempDir()}
 	t.Setenv("DOCKER_HOST", "unix://"+filepath.Join(d.dir, "docker.sock"))
 	t.Cleanup(d.end)
+	before(d.dir)
 	d.start()
 	return d
 }
@@ -68,7 +72,9 @@ func (d *daemon) stop(signal os.Signal) {
 }
 
 func (d *daemon) end() {
-	d.stop(syscall.SIGTERM)
+	if d.cmd != nil {
+		d.stop(syscall.SIGTERM)
+	}
 	if d.t.Failed() {
 		d.t.Logf("the engine says:\n%s", d.log.String())
 	}
