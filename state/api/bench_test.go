@@ -108,10 +108,10 @@ func BenchmarkPatch(b *testing.B) {
 	}
 }
 
-// BenchmarkFanOut is one change that 100 clients see over the network.
+// BenchmarkFanOut is one change that 200 clients see over the network.
 func BenchmarkFanOut(b *testing.B) {
 	client, store := serveBench(b)
-	const watchers = 100
+	const watchers = 200
 	var seen sync.WaitGroup
 	for range watchers {
 		w, err := client.AppsV1().Deployments("default").Watch(b.Context(), metav1.ListOptions{ResourceVersion: strconv.FormatInt(store.Version(), 10)})

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -61,6 +62,7 @@ type Options struct {
 	Log   zerolog.Logger
 
 	slowest time.Duration // tests set it; 0: the constant
+	most    int           // connections; tests set it; 0: the constant
 }
 
 // Server is the Kubernetes API. Run it once.
@@ -88,7 +90,7 @@ func New(o Options) (*Server, error) {
 		backend: &backend{
 			store: o.Store, writer: o.Writer, warn: o.Warn, reach: o.Pods, node: o.Node, now: o.Now, stopping: make(chan struct{}),
 		},
-		kubeconfig: filepath.Join(o.Dir, "kubeconfig"), ready: make(chan struct{}), connections: newConnections(o.Listener),
+		kubeconfig: filepath.Join(o.Dir, "kubeconfig"), ready: make(chan struct{}), connections: newConnections(o.Listener, cmp.Or(o.most, maxConnections), o.Log),
 	}
 	o.Listener = s.connections
 	s.address, s.tokensFile = o.Listener.Addr(), filepath.Join(o.Dir, "tokens")
@@ -97,7 +99,7 @@ func New(o Options) (*Server, error) {
 		return nil, err
 	}
 	s.tokens.Store(&tokens)
-	config, err := configure(o, func() []token { return *s.tokens.Load() }, s.backend)
+	config, err := s.configure(o, func() []token { return *s.tokens.Load() })
 	if err != nil {
 		return nil, fmt.Errorf("kubernetes api: %w", err)
 	}
@@ -206,7 +208,7 @@ func (a *answer) Write(p []byte) (int, error) {
 }
 
 // configure sets what the library leaves open or sets otherwise than we want it.
-func configure(o Options, tokens func() []token, b *backend) (*genericapiserver.Config, error) {
+func (s *Server) configure(o Options, tokens func() []token) (*genericapiserver.Config, error) {
 	config := genericapiserver.NewConfig(legacyscheme.Codecs)
 	config.EffectiveVersion = released{compatibility.DefaultBuildEffectiveVersion()}
 	config.EnableProfiling = false
@@ -222,11 +224,11 @@ func configure(o Options, tokens func() []token, b *backend) (*genericapiserver.
 
 	config.Authentication.Authenticator = newWho(tokens)
 	config.Authorization.Authorizer = accessOf(o)
-	config.AdmissionControl = admission.NewChainHandler(rehearsal{b}, protection{b})
+	config.AdmissionControl = admission.NewChainHandler(rehearsal{s.backend}, protection{s.backend})
 	config.AuditBackend = auditLog{o.Log}
 	config.AuditPolicyRuleEvaluator = auditPolicy{}
 	config.LongRunningFunc = longRunning(o.Paths)
-	bound(config, o.slowest)
+	bound(config, o.slowest, s.connections)
 	config.ReadyzChecks = append(config.ReadyzChecks, healthz.NamedCheck("disk", func(*http.Request) error {
 		return o.Store.DiskError()
 	}))

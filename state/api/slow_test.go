@@ -2,6 +2,7 @@ package api
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -15,6 +16,8 @@ import (
 	"time"
 
 	"github.com/rs/zerolog"
+	"golang.org/x/net/http2"
+	"golang.org/x/net/http2/hpack"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/tools/clientcmd"
@@ -62,7 +65,7 @@ func (c notedConn) SetReadDeadline(t time.Time) error {
 	return c.Conn.SetReadDeadline(t)
 }
 
-// impatient is a server whose clients have next to no time.
+// impatient is a server whose clients have next to no time, or of which there may be few; 0: as many as ever.
 type impatient struct {
 	*Server
 	store    *state.Store
@@ -73,7 +76,7 @@ type impatient struct {
 	closed   chan string // the addresses of clients
 }
 
-func startImpatient(t *testing.T, slowest time.Duration) *impatient {
+func startImpatient(t *testing.T, slowest time.Duration, most int) *impatient {
 	t.Helper()
 	s := &impatient{reading: make(chan struct{}, 1), release: make(chan struct{}), deadline: make(chan time.Time, 100), closed: make(chan string, 100)}
 	var err error
@@ -97,7 +100,7 @@ func startImpatient(t *testing.T, slowest time.Duration) *impatient {
 		}
 	})
 	s.Server, err = New(Options{
-		Store: s.store, Listener: noted{listener, s.deadline, s.closed}, Dir: t.TempDir(), Now: time.Now, Log: zerolog.Nop(), slowest: slowest,
+		Store: s.store, Listener: noted{listener, s.deadline, s.closed}, Dir: t.TempDir(), Now: time.Now, Log: zerolog.Nop(), slowest: slowest, most: most,
 		Paths: map[string]http.Handler{"/own/": own},
 	})
 	if err != nil {
@@ -139,6 +142,35 @@ func (s *impatient) dial(t *testing.T) *tls.Conn {
 	return c
 }
 
+// dial2 connects as a client of HTTP/2 that asks for something and reads nothing, nor tells that it does not.
+func (s *impatient) dial2(t *testing.T, path string) net.Conn {
+	t.Helper()
+	c, err := tls.Dial("tcp", s.address.String(), &tls.Config{InsecureSkipVerify: true, NextProtos: []string{"h2"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = c.Close() })
+	var head bytes.Buffer
+	e := hpack.NewEncoder(&head)
+	for _, f := range []hpack.HeaderField{
+		{Name: ":method", Value: "GET"}, {Name: ":scheme", Value: "https"}, {Name: ":authority", Value: "x"}, {Name: ":path", Value: path},
+		{Name: "authorization", Value: "Bearer " + s.token},
+	} {
+		if err := e.WriteField(f); err != nil {
+			t.Fatal(err)
+		}
+	}
+	f := http2.NewFramer(c, nil)
+	_, err = io.WriteString(c, http2.ClientPreface)
+	if err := errors.Join(err, c.NetConn().(*net.TCPConn).SetReadBuffer(4096),
+		f.WriteSettings(http2.Setting{ID: http2.SettingInitialWindowSize, Val: 1 << 30}), f.WriteWindowUpdate(0, 1<<30),
+		f.WriteHeaders(http2.HeadersFrameParam{StreamID: 1, BlockFragment: head.Bytes(), EndStream: true, EndHeaders: true}),
+	); err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
 // ends waits until the server has broken a connection off.
 func ends(t *testing.T, what string, c net.Conn) {
 	t.Helper()
@@ -151,7 +183,7 @@ func ends(t *testing.T, what string, c net.Conn) {
 // TestSlowHead: who does not send the head of a request has as long as the library gives, and no longer.
 func TestSlowHead(t *testing.T) {
 	t.Parallel()
-	s := startImpatient(t, time.Minute)
+	s := startImpatient(t, time.Minute, 0)
 	c := s.dial(t)
 	if _, err := io.WriteString(c, "GET /livez HTTP/1.1\r\nHost: x\r\n"); err != nil {
 		t.Fatal(err)
@@ -177,7 +209,7 @@ func TestSlowHead(t *testing.T) {
 // TestSlowBody: who does not send the body of a request is broken off, whoever it is. What takes long after that is not.
 func TestSlowBody(t *testing.T) {
 	t.Parallel()
-	s := startImpatient(t, 50*time.Millisecond)
+	s := startImpatient(t, 50*time.Millisecond, 0)
 	long := s.dial(t)
 	if _, err := fmt.Fprintf(long, "POST /own/x HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %s\r\nContent-Length: 2\r\n\r\nok", s.token); err != nil {
 		t.Fatal(err)
@@ -212,7 +244,7 @@ func TestSlowBody(t *testing.T) {
 // TestSlowWatch: a client that takes nothing of what a watch sends is broken off. One that waits for what comes is not.
 func TestSlowWatch(t *testing.T) {
 	t.Parallel()
-	s := startImpatient(t, 3*time.Second)
+	s := startImpatient(t, 3*time.Second, 0)
 	put := func(name, data string) {
 		t.Helper()
 		o := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: name}, Data: map[string]string{"x": data}}
@@ -238,15 +270,17 @@ func TestSlowWatch(t *testing.T) {
 	if _, err := fmt.Fprintf(slow, request, "", s.token); err != nil {
 		t.Fatal(err)
 	}
+	still := s.dial2(t, "/api/v1/namespaces/default/configmaps?watch=true")
 	for n := range 60 { // more than the system keeps of what is on its way
 		put(fmt.Sprint("m", n), strings.Repeat("x", 500_000))
 	}
 	timeout := time.After(patience)
-	for address := ""; address != slow.LocalAddr().String(); {
+	for open := map[string]bool{slow.LocalAddr().String(): true, still.LocalAddr().String(): true}; len(open) > 0; {
 		select {
-		case address = <-s.closed:
+		case address := <-s.closed:
+			delete(open, address)
 		case <-timeout:
-			t.Fatal("the connection stays")
+			t.Fatal("connections stay: ", open)
 		}
 	}
 	put("last", "")
