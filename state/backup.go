@@ -60,32 +60,18 @@ func (s *Store) Copy() error {
 // or not at all. A file of that name is replaced.
 func WriteFile(path string, fill func(io.Writer) error) error { return writeFile(path, fill, nil) }
 
-func writeFile(path string, fill func(io.Writer) error, at watcher) (err error) {
-	f, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".*.tmp")
-	if err != nil {
-		return &Error{Op: "write", Path: path, Err: bare(err)}
-	}
-	defer func() {
-		if err != nil {
-			_ = os.Remove(f.Name()) // it may have its final name already
+func writeFile(path string, fill func(io.Writer) error, at watcher) error {
+	return writeAs(path, fill, func(fresh string) error {
+		if err := Check(fresh); err != nil {
+			return err
 		}
-	}()
-	err = fill(f)
-	if err == nil {
-		err = f.Sync()
-	}
-	if err = errors.Join(err, f.Close()); err != nil {
-		return err
-	}
-	if err := Check(f.Name()); err != nil {
-		return err
-	}
-	at.pass(BeforeCopy)
-	if err := replaceFile(f.Name(), path); err != nil {
-		return err
-	}
-	at.pass(AfterCopy)
-	return nil
+		at.pass(BeforeCopy)
+		if err := replaceFile(fresh, path); err != nil {
+			return err
+		}
+		at.pass(AfterCopy)
+		return nil
+	})
 }
 
 func replaceFile(from, to string) error {

@@ -74,6 +74,9 @@ func openDisk(dir string, at watcher) (*disk, error) {
 	return d, nil
 }
 
+// sweep removes what a process left that was killed while it copied the file: each may be as large as the file.
+func (d *disk) sweep() error { return Files(nil).Clear("", d.path) }
+
 // syncDirectory makes the entry of a new file durable.
 func syncDirectory(dir string) error {
 	f, err := os.Open(dir)

@@ -159,6 +159,9 @@ func TestEveryPoint(t *testing.T) {
 			t.Errorf("%s: %d rows of %d, version %d after %d", at.at, n, at.rows, s.Version(), at.version)
 		}
 		closeStore(t, s)
+		if left, err := filepath.Glob(filepath.Join(at.dir, "*.tmp")); err != nil || len(left) > 0 {
+			t.Errorf("%s: left over: %v, %v", at.at, left, err)
+		}
 	}
 	if diff := cmp.Diff(slices.Sorted(slices.Values(declaredPoints(t))), slices.Sorted(maps.Keys(passed))); diff != "" {
 		t.Errorf("points (-there are +passed):\n%s", diff)
@@ -200,7 +203,8 @@ func sources(t *testing.T) map[string]*ast.File {
 var stepPoints = map[string]string{
 	"claim":         "after claim",
 	"write":         "before write, after write",
-	"writeFile":     "before copy",
+	"writeAs":       "before copy",
+	"Clear":         "after claim",
 	"replaceFile":   "before copy, after copy, before restore, after restore",
 	"fillFile":      "reserve kept",
 	"release":       "reserve freed",

@@ -99,7 +99,7 @@ func openThrough(dir string, options Options, through func(*disk) writer) (*Stor
 	if err != nil {
 		return nil, err
 	}
-	if err := d.migrate(); err != nil {
+	if err := errors.Join(d.sweep(), d.migrate()); err != nil {
 		return nil, errors.Join(d.openError(err), d.close())
 	}
 	start, err := d.load(s)

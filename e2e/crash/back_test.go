@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -18,17 +19,19 @@ import (
 func TestRollbackKilled(t *testing.T) {
 	t.Parallel()
 	repo := newRepository(t)
-	unbroken := playBack(t, repo, "unbroken", 0)
+	unbroken := playBack(t, repo, "unbroken", never)
 	t.Logf("%d points, the rollback after %d", len(unbroken.points), unbroken.asked)
-	for at := unbroken.asked + 1; at <= len(unbroken.points)+2; at++ {
-		if at%*every != 0 {
-			continue
+	for name := range pointsOf(byRollback) {
+		if !slices.Contains(unbroken.points[unbroken.asked:], name) {
+			t.Errorf("the rollback has no point %q", name)
 		}
-		t.Run(fmt.Sprint(at), func(t *testing.T) {
+	}
+	for i, at := range moments(unbroken.points, unbroken.asked, max(1, *every/2)) {
+		t.Run(at, func(t *testing.T) {
 			t.Parallel()
-			got := playBack(t, repo, fmt.Sprint("at-", at), at)
+			got := playBack(t, repo, fmt.Sprint("at-", i), at)
 			if diff := cmp.Diff(unbroken.end, got.end); diff != "" {
-				t.Errorf("killed at point %d (%s) it ends otherwise (-unbroken +killed):\n%s", at, got.last(), diff)
+				t.Errorf("killed at point %s (%s) it ends otherwise (-unbroken +killed):\n%s", at, got.last(), diff)
 			}
 		})
 	}
@@ -36,7 +39,7 @@ func TestRollbackKilled(t *testing.T) {
 
 // playBack rolls out two commits on a branch of its own, goes back from the second, and returns how everything stands once
 // the rollback's commit is taken.
-func playBack(t *testing.T, repo *repository, branch string, at int) *run {
+func playBack(t *testing.T, repo *repository, branch string, at string) *run {
 	r := &run{t: t, repo: repo, branch: branch, dir: filepath.Join(t.TempDir(), "data"), push: true}
 	repo.push(t, branch, "first")
 	r.start(at)

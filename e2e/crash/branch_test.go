@@ -18,17 +18,14 @@ import (
 func TestBranchKilled(t *testing.T) {
 	t.Parallel()
 	repo := newRepository(t)
-	unbroken := playBranch(t, repo, "unbroken", 0)
+	unbroken := playBranch(t, repo, "unbroken", never)
 	t.Logf("%d points, the bad commit after %d", len(unbroken.points), unbroken.asked)
-	for at := unbroken.asked + 1; at <= len(unbroken.points)+2; at++ {
-		if at%max(1, *every/4) != 0 { // there are few
-			continue
-		}
-		t.Run(fmt.Sprint(at), func(t *testing.T) {
+	for i, at := range moments(unbroken.points, unbroken.asked, max(1, *every/4)) {
+		t.Run(at, func(t *testing.T) {
 			t.Parallel()
-			got := playBranch(t, repo, fmt.Sprint("at-", at), at)
+			got := playBranch(t, repo, fmt.Sprint("at-", i), at)
 			if diff := cmp.Diff(unbroken.end, got.end); diff != "" {
-				t.Errorf("killed at point %d (%s) it ends otherwise (-unbroken +killed):\n%s", at, got.last(), diff)
+				t.Errorf("killed at point %s (%s) it ends otherwise (-unbroken +killed):\n%s", at, got.last(), diff)
 			}
 		})
 	}
@@ -36,7 +33,7 @@ func TestBranchKilled(t *testing.T) {
 
 // playBranch has somebody go back from a commit and revert it, and somebody else bring it again, which Belay goes back from
 // by itself; it merges the branch that is made for that, and returns how everything stands then.
-func playBranch(t *testing.T, repo *repository, branch string, at int) *run {
+func playBranch(t *testing.T, repo *repository, branch string, at string) *run {
 	r := &run{t: t, repo: repo, branch: branch, dir: filepath.Join(t.TempDir(), "data"), push: true, onFailure: true}
 	repo.push(t, branch, "first")
 	r.start(at)

@@ -27,7 +27,7 @@ import (
 	"github.com/belay-dev/belay/state"
 )
 
-var every = flag.Int("every", 8, "kill at every n-th point; 1: at each")
+var every = flag.Int("every", 32, "kill at every n-th point, beside the first of each name; 1: at each")
 
 // patience is how long one run waits for something that must happen.
 const patience = time.Minute
@@ -37,33 +37,49 @@ const patience = time.Minute
 func TestKilled(t *testing.T) {
 	t.Parallel()
 	repo := newRepository(t)
-	unbroken := play(t, repo, "unbroken", 0)
+	unbroken := play(t, repo, "unbroken", never)
 	names := map[string]int{}
 	for _, p := range unbroken.points {
 		names[p]++
 	}
 	t.Logf("%d points: %v", len(unbroken.points), names)
-	for _, name := range []string{
-		"before write", "after write", "after claim", "reserve kept", "before copy", "after copy", "start pod", "stop pod", "remove pod",
-	} {
+	for name := range storyPoints() {
 		if names[name] == 0 {
 			t.Errorf("the story has no point %q", name)
 		}
 	}
-	// Beyond the last of them by a few: no two runs have as many.
-	for at := 1; at <= len(unbroken.points)+2; at++ {
-		first := at <= len(unbroken.points) && slices.Index(unbroken.points, unbroken.points[at-1]) == at-1 // of its name
-		if at%*every != 0 && at > 3 && !first {
-			continue
-		}
-		t.Run(fmt.Sprint(at), func(t *testing.T) {
+	for i, at := range moments(unbroken.points, 0, *every) {
+		t.Run(at, func(t *testing.T) {
 			t.Parallel()
-			got := play(t, repo, fmt.Sprint("at-", at), at)
+			got := play(t, repo, fmt.Sprint("at-", i), at)
 			if diff := cmp.Diff(unbroken.end, got.end); diff != "" {
-				t.Errorf("killed at point %d (%s) it ends otherwise (-unbroken +killed):\n%s", at, got.last(), diff)
+				t.Errorf("killed at point %s (%s) it ends otherwise (-unbroken +killed):\n%s", at, got.last(), diff)
 			}
 		})
 	}
+}
+
+// never is a point that no process passes.
+const never = "0"
+
+// moments are those of a run at which others are to be killed: each name of a point that comes after the first few, and of
+// the points after those every n-th by its number, to beyond the last of them by a few: no two runs have as many. What is
+// durable before a step is what was after the one before it, so that names are left out that begin another's step.
+func moments(points []string, after, every int) []string {
+	var out []string
+	for i := after; i < len(points)+2; i++ {
+		first := i < len(points) && slices.Index(points, points[i]) == i
+		if first {
+			step, before := strings.CutPrefix(points[i], "before ")
+			first = every == 1 || !before || killedAt[step] == ""
+		}
+		if first {
+			out = append(out, points[i])
+		} else if (i+1)%every == 0 {
+			out = append(out, fmt.Sprint(i+1))
+		}
+	}
+	return out
 }
 
 // run is one play of the story.
@@ -73,11 +89,12 @@ type run struct {
 	branch string
 	dir    string
 
-	refuse    int  // point at which the disk refuses a few writes
-	push      bool // rollbacks are pushed
-	onFailure bool // Deployments go back by themselves
-	user      int  // that the process runs as; 0: this one's
-	asked     int  // points passed when a rollback was asked for
+	later     []string // points at which the processes after the first are to be killed
+	refuse    int      // point at which the disk refuses a few writes
+	push      bool     // rollbacks are pushed
+	onFailure bool     // Deployments go back by themselves
+	user      int      // that the process runs as; 0: this one's
+	asked     int      // points passed when a rollback was asked for
 	process   *exec.Cmd
 	exited    chan struct{}
 	ready     chan struct{}
@@ -98,8 +115,11 @@ func (r *run) last() string {
 }
 
 // play serves a branch of its own, pushes commit after commit, and returns how everything stands in the end.
-func play(t *testing.T, repo *repository, branch string, at int) *run {
-	r := &run{t: t, repo: repo, branch: branch, dir: filepath.Join(t.TempDir(), "data")}
+func play(t *testing.T, repo *repository, branch string, at string, later ...string) *run {
+	r := &run{t: t, repo: repo, branch: branch, dir: filepath.Join(t.TempDir(), "data"), later: later}
+	if err := os.MkdirAll(filepath.Join(r.dir, "mirror", "gone-0"), 0o700); err != nil { // of a repository that nobody follows
+		t.Fatal(err)
+	}
 	repo.push(t, branch, "first")
 	r.start(at)
 	defer r.stop()
@@ -127,18 +147,29 @@ func play(t *testing.T, repo *repository, branch string, at int) *run {
 	r.end = r.describe()
 	r.stop()
 	r.end += r.kept()
+	r.tidy()
 	return r
 }
 
+// tidy reports what is left over of files that were being replaced when a process was killed.
+func (r *run) tidy() {
+	r.t.Helper()
+	for _, pattern := range []string{"*.tmp", filepath.Join("cache", "new", "*"), filepath.Join("mirror", "gone-*")} {
+		if left, err := filepath.Glob(filepath.Join(r.dir, pattern)); err != nil || len(left) > 0 {
+			r.t.Errorf("left over: %v, %v", left, err)
+		}
+	}
+}
+
 // start begins a process, to be killed at a point, and waits until it answers or is gone.
-func (r *run) start(at int) {
+func (r *run) start(at string) {
 	r.t.Helper()
 	cmd := exec.CommandContext(r.t.Context(), os.Args[0])
 	if r.user != 0 {
 		cmd.Path = "/proc/self/exe" // the path itself may lead through directories that are closed to others
 		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uint32(r.user), Gid: uint32(r.user)}}
 	}
-	cmd.Env = append(os.Environ(), envDir+"="+r.dir, envRepo+"="+r.repo.dir, envBranch+"="+r.branch, fmt.Sprintf("%s=%d", envAt, at),
+	cmd.Env = append(os.Environ(), envDir+"="+r.dir, envRepo+"="+r.repo.dir, envBranch+"="+r.branch, envAt+"="+at,
 		fmt.Sprintf("%s=%d", envRefuse, r.refuse), fmt.Sprintf("%s=%t", envPush, r.push), fmt.Sprintf("%s=%t", envOnFailure, r.onFailure))
 	var log bytes.Buffer
 	cmd.Stderr = &log
@@ -212,7 +243,14 @@ func (r *run) do(ask func(context.Context, *control.Client) error) {
 			r.client = nil
 		}
 		before := r.version
-		r.start(0)
+		at := never
+		if len(r.later) > 0 {
+			at, r.later = r.later[0], r.later[1:]
+		}
+		r.start(at)
+		if at != never {
+			continue
+		}
 		objects, err := r.client.Objects(ctx, control.ObjectQuery{Kind: "Pod"})
 		if err != nil {
 			r.t.Fatal(err)

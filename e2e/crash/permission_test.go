@@ -71,7 +71,7 @@ func TestPermissionLost(t *testing.T) {
 	}
 	mustReach(t, r.dir, r.user)
 	repo.push(t, branch, "first")
-	r.start(0)
+	r.start(never)
 	defer r.stop()
 	r.sync()
 	repo.push(t, branch, "second")

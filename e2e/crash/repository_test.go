@@ -40,7 +40,7 @@ func newRepository(t *testing.T) *repository {
 		s.WriteString("deleteall\n")
 		settings := fmt.Sprintf("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: settings}\ndata: {of: '%s'}\n", c.web)
 		for name, text := range map[string]string{
-			"web.yaml": naming(manifest("web", c.web)), "steady.yaml": steady, "extra.yaml": c.extra, "settings.yaml": settings,
+			"web.yaml": naming(manifest("web", c.web)), "steady.yaml": steady, "extra/extra.yaml": c.extra, "settings.yaml": settings,
 		} {
 			if text != "" {
 				fmt.Fprintf(&s, "M 644 inline %s\ndata %d\n%s\n", name, len(text), text)

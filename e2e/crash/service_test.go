@@ -20,6 +20,7 @@ import (
 	"github.com/belay-dev/belay/reconciler/node"
 	"github.com/belay-dev/belay/reconciler/node/simulated"
 	"github.com/belay-dev/belay/reconciler/rollback"
+	"github.com/belay-dev/belay/source"
 	"github.com/belay-dev/belay/state"
 )
 
@@ -28,7 +29,7 @@ const (
 	envDir    = "BELAY_CRASH_DIR"
 	envRepo   = "BELAY_CRASH_REPO"
 	envBranch = "BELAY_CRASH_BRANCH"
-	envAt     = "BELAY_CRASH_AT"     // the point at which the process kills itself; 0: it does not
+	envAt     = "BELAY_CRASH_AT"     // the point at which the process kills itself, its number or its name; 0: it does not
 	envRefuse = "BELAY_CRASH_REFUSE" // the point at which the disk begins to refuse a few writes; 0: none
 	envPush   = "BELAY_CRASH_PUSH"   // whether rollbacks are pushed
 	// envOnFailure: whether Deployments go back by themselves, with a branch for review.
@@ -49,10 +50,6 @@ func TestMain(m *testing.M) {
 
 // serve is `belay serve` with the points of a crash counted, one line each on out, and the process killed at one.
 func serve(ctx context.Context, out io.Writer) error {
-	at, err := strconv.Atoi(os.Getenv(envAt))
-	if err != nil {
-		return err
-	}
 	src, a := app.DefaultSource(), app.DefaultApp()
 	a.Name = "shop"
 	if os.Getenv(envOnFailure) == "true" {
@@ -69,13 +66,15 @@ func serve(ctx context.Context, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	points := &points{kill: at, refuse: refuse, out: out}
+	points := &points{kill: os.Getenv(envAt), refuse: refuse, out: out}
 	service := app.New(c, os.Getenv(envDir), zerolog.New(os.Stderr))
 	runner := simulated.New(simulated.Options{
 		Delay: 5 * time.Millisecond, Stop: 5 * time.Millisecond, Images: map[string]simulated.Behaviour{"web:missing": simulated.Missing},
 	})
 	service.Seams = app.Seams{
 		Disk:   points.disk,
+		Files:  func(p state.FilePoint, done bool) { points.pass(passing(string(p), done)) },
+		Mirror: func(p source.Point, done bool) { points.pass(passing(string(p), done)) },
 		Runner: &watched{PodRunner: runner, points: points, known: map[string]bool{}},
 	}
 	var telling sync.WaitGroup
@@ -96,7 +95,7 @@ func serve(ctx context.Context, out io.Writer) error {
 type points struct {
 	mu     sync.Mutex
 	passed int
-	kill   int
+	kill   string // number or name
 	refuse int
 	out    io.Writer
 }
@@ -113,10 +112,18 @@ func (p *points) pass(name string) {
 	defer p.mu.Unlock()
 	p.passed++
 	fmt.Fprintln(p.out, "point", p.passed, name)
-	if p.passed == p.kill {
+	if p.kill == strconv.Itoa(p.passed) || p.kill == name {
 		_ = syscall.Kill(os.Getpid(), syscall.SIGKILL) // it cannot fail
 		select {}
 	}
+}
+
+// passing is the point before a step, or after it.
+func passing(step string, done bool) string {
+	if done {
+		return "after " + step
+	}
+	return "before " + step
 }
 
 // disk is the point of a write. A few in a row are refused, where the test says so.

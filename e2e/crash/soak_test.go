@@ -36,7 +36,7 @@ func TestSoak(t *testing.T) {
 	}
 	repo.push(t, s.branch, "first")
 	s.head = repo.commits["first"]
-	s.start(0)
+	s.start(never)
 	defer s.run.stop()
 	s.sync()
 	steady := s.pods("steady")
@@ -83,7 +83,7 @@ func (s *soaking) act() {
 		_ = s.process.Process.Kill() // it may be gone
 		<-s.exited
 		s.refuse = s.random.IntN(60)
-		s.start(1 + s.random.IntN(120))
+		s.start(fmt.Sprint(1 + s.random.IntN(240)))
 		s.refuse = 0
 	}
 	if s.random.IntN(2) == 0 {

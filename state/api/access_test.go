@@ -97,7 +97,7 @@ func checkHostile(t *testing.T, s *served) {
 		}
 	}
 	// A slash that is written otherwise is one to those who decide, too.
-	tokens, err := openTokens(filepath.Join(s.dir, "tokens"))
+	tokens, err := openTokens(nil, filepath.Join(s.dir, "tokens"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -176,7 +176,7 @@ func checkFiles(t *testing.T, s *served) {
 		when time.Duration
 		kept bool
 	}{{0, true}, {life / 10 * 8, true}} {
-		if _, err := openCertificate(filepath.Join(s.dir, "tls"), address, time.Now().Add(c.when)); err != nil {
+		if _, err := openCertificate(nil, filepath.Join(s.dir, "tls"), address, time.Now().Add(c.when)); err != nil {
 			t.Fatal(err)
 		}
 		after, err := os.ReadFile(filepath.Join(s.dir, "tls", "server.crt"))
@@ -185,14 +185,17 @@ func checkFiles(t *testing.T, s *served) {
 		}
 	}
 	elsewhere := t.TempDir()
-	if _, err := openCertificate(elsewhere, address, time.Now()); err != nil {
+	if _, err := openCertificate(nil, elsewhere, address, time.Now()); err != nil {
 		t.Fatal(err)
 	}
 	old, _ := os.ReadFile(filepath.Join(elsewhere, "server.crt"))
 	for name, again := range map[string]func() error{
-		"expiring": func() error { _, err := openCertificate(elsewhere, address, time.Now().Add(life/100*95)); return err },
+		"expiring": func() error {
+			_, err := openCertificate(nil, elsewhere, address, time.Now().Add(life/100*95))
+			return err
+		},
 		"moved": func() error {
-			_, err := openCertificate(elsewhere, &net.TCPAddr{IP: net.IPv4(192, 0, 2, 1)}, time.Now())
+			_, err := openCertificate(nil, elsewhere, &net.TCPAddr{IP: net.IPv4(192, 0, 2, 1)}, time.Now())
 			return err
 		},
 	} {
@@ -223,18 +226,18 @@ func TestTokens(t *testing.T) {
 		}
 	}
 	name := filepath.Join(t.TempDir(), "tokens")
-	first, err := openTokens(name)
+	first, err := openTokens(nil, name)
 	if err != nil || len(first) != 3 {
 		t.Fatalf("%v %v", first, err)
 	}
-	again, err := openTokens(name)
+	again, err := openTokens(nil, name)
 	if err != nil || again[0].secret != first[0].secret {
 		t.Errorf("%v %v", again, err)
 	}
 	if err := os.Chmod(name, 0o640); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := openTokens(name); err == nil || !strings.Contains(err.Error(), "others may read") {
+	if _, err := openTokens(nil, name); err == nil || !strings.Contains(err.Error(), "others may read") {
 		t.Errorf("a file that others may read: %v", err)
 	}
 }

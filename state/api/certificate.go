@@ -16,6 +16,8 @@ import (
 	"time"
 
 	"k8s.io/apiserver/pkg/server/options"
+
+	"github.com/belay-dev/belay/state"
 )
 
 // life is how long a certificate is good; one with less than a tenth of it left is replaced at a start.
@@ -23,29 +25,29 @@ const life = 10 * 365 * 24 * time.Hour
 
 // openCertificate gives the server's own certificate, for this machine and the address. One that is missing, about to
 // expire or for other addresses is made anew.
-func openCertificate(dir string, address net.Addr, now time.Time) (options.CertKey, error) {
-	files := options.CertKey{CertFile: filepath.Join(dir, "server.crt"), KeyFile: filepath.Join(dir, "server.key")}
+func openCertificate(files state.Files, dir string, address net.Addr, now time.Time) (options.CertKey, error) {
+	at := options.CertKey{CertFile: filepath.Join(dir, "server.crt"), KeyFile: filepath.Join(dir, "server.key")}
 	addresses := []net.IP{net.IPv4(127, 0, 0, 1), net.IPv6loopback}
 	if tcp, ok := address.(*net.TCPAddr); ok && !tcp.IP.IsUnspecified() && !tcp.IP.IsLoopback() {
 		addresses = append(addresses, tcp.IP)
 	}
-	if good(files, addresses, now) {
-		return files, nil
+	if good(at, addresses, now) {
+		return at, nil
 	}
 	certificate, key, err := makeCertificate(addresses, now)
 	if err != nil {
-		return files, fmt.Errorf("make certificate: %w", err)
+		return at, fmt.Errorf("make certificate: %w", err)
 	}
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return files, fmt.Errorf("make certificate: %w", err)
+	if err := files.Do(FileTLS, func() error { return os.MkdirAll(dir, 0o700) }); err != nil {
+		return at, fmt.Errorf("make certificate: %w", err)
 	}
-	if err := writePrivate(files.KeyFile, key); err != nil {
-		return files, fmt.Errorf("make certificate: %w", err)
+	if err := files.Replace(FileKey, at.KeyFile, key); err != nil {
+		return at, fmt.Errorf("make certificate: %w", err)
 	}
-	if err := writePrivate(files.CertFile, certificate); err != nil {
-		return files, fmt.Errorf("make certificate: %w", err)
+	if err := files.Replace(FileCertificate, at.CertFile, certificate); err != nil {
+		return at, fmt.Errorf("make certificate: %w", err)
 	}
-	return files, nil
+	return at, nil
 }
 
 // good says whether there is a certificate that fits.

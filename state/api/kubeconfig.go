@@ -6,13 +6,15 @@ import (
 
 	"k8s.io/client-go/tools/clientcmd"
 	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
+
+	"github.com/belay-dev/belay/state"
 )
 
 const clusterName = "belay"
 
 // writeKubeconfig tells kubectl where the server is and how it is known, with a context for the first token of each
 // role; the current one may edit.
-func writeKubeconfig(name string, address net.Addr, certificate []byte, tokens []token) error {
+func writeKubeconfig(files state.Files, name string, address net.Addr, certificate []byte, tokens []token) error {
 	host, port, err := net.SplitHostPort(address.String())
 	if err != nil {
 		return fmt.Errorf("make kubeconfig: %w", err)
@@ -40,7 +42,7 @@ func writeKubeconfig(name string, address net.Addr, certificate []byte, tokens [
 	if err != nil {
 		return fmt.Errorf("make kubeconfig: %w", err)
 	}
-	if err := writePrivate(name, data); err != nil {
+	if err := files.Replace(FileKubeconfig, name, data); err != nil {
 		return fmt.Errorf("make kubeconfig: %w", err)
 	}
 	return nil

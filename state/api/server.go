@@ -60,6 +60,8 @@ type Options struct {
 	Paths map[string]http.Handler
 	Now   func() time.Time
 	Log   zerolog.Logger
+	// Files is told of the steps by which the files in Dir become durable; nil: nobody is.
+	Files state.Files
 
 	slowest time.Duration // tests set it; 0: the constant
 	most    int           // connections; tests set it; 0: the constant
@@ -73,6 +75,7 @@ type Server struct {
 	// tokens are those in force; address and certificate are what the kubeconfig names beside them.
 	tokens      atomic.Pointer[[]token]
 	tokensFile  string
+	files       state.Files
 	address     net.Addr
 	certificate []byte
 	ready       chan struct{}
@@ -90,11 +93,14 @@ func New(o Options) (*Server, error) {
 		backend: &backend{
 			store: o.Store, writer: o.Writer, warn: o.Warn, reach: o.Pods, node: o.Node, now: o.Now, stopping: make(chan struct{}),
 		},
-		kubeconfig: filepath.Join(o.Dir, "kubeconfig"), ready: make(chan struct{}), connections: newConnections(o.Listener, cmp.Or(o.most, maxConnections), o.Log),
+		kubeconfig: filepath.Join(o.Dir, "kubeconfig"), files: o.Files, ready: make(chan struct{}), connections: newConnections(o.Listener, cmp.Or(o.most, maxConnections), o.Log),
 	}
 	o.Listener = s.connections
 	s.address, s.tokensFile = o.Listener.Addr(), filepath.Join(o.Dir, "tokens")
-	tokens, err := openTokens(s.tokensFile)
+	if err := clearFiles(o.Files, o.Dir); err != nil {
+		return nil, fmt.Errorf("kubernetes api: %w", err)
+	}
+	tokens, err := openTokens(o.Files, s.tokensFile)
 	if err != nil {
 		return nil, err
 	}
@@ -114,7 +120,7 @@ func New(o Options) (*Server, error) {
 		s.generic.Handler.NonGoRestfulMux.UnlistedHandlePrefix(path, handler)
 	}
 	s.certificate, _ = config.SecureServing.Cert.CurrentCertKeyContent()
-	if err := writeKubeconfig(s.kubeconfig, s.address, s.certificate, tokens); err != nil {
+	if err := writeKubeconfig(s.files, s.kubeconfig, s.address, s.certificate, tokens); err != nil {
 		return nil, err
 	}
 	return s, nil
@@ -128,7 +134,7 @@ func (s *Server) ReadTokens() error {
 		return err
 	}
 	s.tokens.Store(&tokens)
-	return writeKubeconfig(s.kubeconfig, s.address, s.certificate, tokens)
+	return writeKubeconfig(s.files, s.kubeconfig, s.address, s.certificate, tokens)
 }
 
 // Kubeconfig is the file with which kubectl finds the server.
@@ -233,7 +239,7 @@ func (s *Server) configure(o Options, tokens func() []token) (*genericapiserver.
 		return o.Store.DiskError()
 	}))
 
-	certificate, err := openCertificate(filepath.Join(o.Dir, "tls"), o.Listener.Addr(), o.Now())
+	certificate, err := openCertificate(o.Files, filepath.Join(o.Dir, "tls"), o.Listener.Addr(), o.Now())
 	if err != nil {
 		return nil, err
 	}

@@ -8,11 +8,12 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 
 	"k8s.io/apiserver/pkg/authentication/user"
+
+	"github.com/belay-dev/belay/state"
 )
 
 // token is one line of the tokens file.
@@ -42,14 +43,14 @@ const tokensHead = `# Who may use the Kubernetes API: role (view, rollback or ed
 `
 
 // openTokens reads the tokens file, or makes one with a token of each role.
-func openTokens(name string) ([]token, error) {
+func openTokens(files state.Files, name string) ([]token, error) {
 	if _, err := os.Stat(name); errors.Is(err, fs.ErrNotExist) {
 		var text strings.Builder
 		text.WriteString(tokensHead)
 		for _, role := range roles {
 			fmt.Fprintf(&text, "%s %s %s\n", role, role, rand.Text())
 		}
-		if err := writePrivate(name, []byte(text.String())); err != nil {
+		if err := files.Replace(FileTokens, name, []byte(text.String())); err != nil {
 			return nil, fmt.Errorf("make tokens: %w", err)
 		}
 	}
@@ -105,25 +106,4 @@ func parseTokens(text string) ([]token, error) {
 		tokens = append(tokens, t)
 	}
 	return tokens, nil
-}
-
-// writePrivate replaces a file as a whole. Nobody else may read it at any moment.
-func writePrivate(name string, data []byte) (err error) {
-	f, err := os.CreateTemp(filepath.Dir(name), filepath.Base(name)+".*.tmp") // mode 0600
-	if err != nil {
-		return err
-	}
-	defer func() {
-		if err != nil {
-			_ = os.Remove(f.Name()) // it is gone already when the rename was reached
-		}
-	}()
-	_, err = f.Write(data)
-	if err == nil {
-		err = f.Sync()
-	}
-	if err = errors.Join(err, f.Close()); err != nil {
-		return err
-	}
-	return os.Rename(f.Name(), name)
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"sync"
 	"time"
 
@@ -54,6 +55,9 @@ func New(c Config, dataDir string, log zerolog.Logger) *App {
 	return &App{config: c, dir: dataDir, log: log, now: time.Now, ready: make(chan struct{})}
 }
 
+// cache keeps what was rendered.
+func (a *App) cache() blobs { return newBlobs(filepath.Join(a.dir, "cache"), a.Seams.Files) }
+
 // Ready is closed once the service answers on its socket.
 func (a *App) Ready() <-chan struct{} { return a.ready }
 
@@ -63,11 +67,14 @@ const reserved = 4 << 20
 // Run serves until ctx ends, then stops in the reverse order of the start: first nothing new is taken, then the
 // loop and the controllers end, then the store is flushed and closed. One call only.
 func (a *App) Run(ctx context.Context) (err error) {
-	lock, err := LockDataDir(a.dir)
+	lock, err := lockDataDir(a.dir, a.Seams.Files)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, lock.Release()) }()
+	if err := a.cache().clear(); err != nil {
+		a.log.Warn().Err(err).Msg("cache not cleared") // that it cannot be used either is told where it matters
+	}
 	if a.Seams.Now != nil {
 		a.now = a.Seams.Now
 	}

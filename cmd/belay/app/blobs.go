@@ -9,14 +9,31 @@ import (
 	"path/filepath"
 
 	"github.com/belay-dev/belay/manifests"
+	"github.com/belay-dev/belay/state"
 )
 
 // blobs keeps rendered results in files below a directory that may be deleted at any time.
-type blobs struct{ dir string }
+type blobs struct {
+	dir   string
+	files state.Files
+}
 
 var _ manifests.Blobs = blobs{}
 
-func newBlobs(dir string) blobs { return blobs{dir: dir} }
+// freshDir is where a value is until it has its name: what is left there nobody reads.
+const freshDir = "new"
+
+// newBlobs makes it on a directory that no other process uses.
+func newBlobs(dir string, files state.Files) blobs { return blobs{dir: dir, files: files} }
+
+// clear drops what killed processes left. Nothing is being put meanwhile.
+func (b blobs) clear() error {
+	fresh := filepath.Join(b.dir, freshDir)
+	if _, err := os.Stat(fresh); errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return b.files.Do(FileCacheCleared, func() error { return os.RemoveAll(fresh) })
+}
 
 // file is where a key's value lies: its hash, spread over 256 directories.
 func (b blobs) file(key string) string {
@@ -36,15 +53,21 @@ func (b blobs) Get(key string) ([]byte, bool) {
 func (b blobs) Put(key string, value []byte) error {
 	name := b.file(key)
 	if len(value) == 0 {
-		if err := os.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		if _, err := os.Stat(name); errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
+		return b.files.Do(FileForgotten, func() error { return os.Remove(name) })
+	}
+	fresh := filepath.Join(b.dir, freshDir)
+	for _, dir := range []string{fresh, filepath.Dir(name)} {
+		if _, err := os.Stat(dir); err == nil {
+			continue
+		}
+		if err := b.files.Do(FileCache, func() error { return os.MkdirAll(dir, 0o700) }); err != nil {
 			return err
 		}
-		return nil
 	}
-	if err := os.MkdirAll(filepath.Dir(name), 0o700); err != nil {
-		return err
-	}
-	f, err := os.CreateTemp(filepath.Dir(name), "tmp-*")
+	f, err := os.CreateTemp(fresh, "")
 	if err != nil {
 		return err
 	}
@@ -53,10 +76,10 @@ func (b blobs) Put(key string, value []byte) error {
 		err = closeErr
 	}
 	if err == nil {
-		err = os.Rename(f.Name(), name)
+		err = b.files.Do(FileCached, func() error { return os.Rename(f.Name(), name) })
 	}
 	if err != nil {
-		_ = os.Remove(f.Name()) // what is left of it is litter that nobody reads
+		_ = b.files.Do(FileForgotten, func() error { return os.Remove(f.Name()) }) // what is left of it nobody reads
 	}
 	return err
 }

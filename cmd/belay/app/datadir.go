@@ -10,6 +10,8 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+
+	"github.com/belay-dev/belay/state"
 )
 
 const (
@@ -70,8 +72,10 @@ func (e *InUseError) Hint() string {
 // LockDataDir creates the data directory if needed (mode 0700) and takes its lock, or fails at once with an
 // *InUseError. What a killed holder left of its announcement is removed. The lock file stays when the lock is released: removing it would let two processes hold two files
 // of one name.
-func LockDataDir(dir string) (*Lock, error) {
-	if err := os.MkdirAll(dir, 0o700); err != nil {
+func LockDataDir(dir string) (*Lock, error) { return lockDataDir(dir, nil) }
+
+func lockDataDir(dir string, files state.Files) (*Lock, error) {
+	if err := files.Do(FileDirectory, func() error { return os.MkdirAll(dir, 0o700) }); err != nil {
 		return nil, fmt.Errorf("data directory: %w", err)
 	}
 	info, err := os.Stat(dir)
@@ -81,7 +85,11 @@ func LockDataDir(dir string) (*Lock, error) {
 	if info.Mode().Perm()&0o002 != 0 {
 		return nil, &hinted{fmt.Errorf("data directory %s may be written by everyone", dir), "chmod 700 it, or name a directory of belay's own"}
 	}
-	f, err := os.OpenFile(filepath.Join(dir, lockFile), os.O_RDWR|os.O_CREATE, 0o600)
+	var f *os.File
+	err = files.Do(FileLock, func() error {
+		f, err = os.OpenFile(filepath.Join(dir, lockFile), os.O_RDWR|os.O_CREATE, 0o600)
+		return err
+	})
 	if err != nil {
 		return nil, fmt.Errorf("data directory: %w", err)
 	}
@@ -93,7 +101,7 @@ func LockDataDir(dir string) (*Lock, error) {
 		return nil, fmt.Errorf("lock data directory %s: %w", dir, err)
 	}
 	l := &Lock{file: f}
-	if err := errors.Join(l.sign(), clearService(dir)); err != nil {
+	if err := errors.Join(files.Do(FileLock, l.sign), clearService(dir, files)); err != nil {
 		return nil, errors.Join(fmt.Errorf("lock data directory %s: %w", dir, err), l.Release())
 	}
 	return l, nil
@@ -110,15 +118,8 @@ func (l *Lock) sign() error {
 }
 
 // clearService removes an announcement, and what an interrupted write of one left, while nobody else can announce.
-func clearService(dir string) error {
-	left, err := filepath.Glob(filepath.Join(dir, serviceFile+".*.tmp"))
-	if err != nil {
-		return err
-	}
-	for _, name := range left {
-		err = errors.Join(err, os.Remove(name))
-	}
-	return errors.Join(err, RemoveService(dir))
+func clearService(dir string, files state.Files) error {
+	return errors.Join(files.Clear(FileCleared, filepath.Join(dir, serviceFile)), removeService(dir, files))
 }
 
 // Release gives the lock back. The caller has stopped everything that uses the directory.
@@ -171,13 +172,13 @@ func (e *NotRunningError) Hint() string {
 	return "start one with `belay serve`, or name its directory with --data-dir or " + dataDirVariable
 }
 
-// WriteService announces the service; the holder of the lock does so when it is ready to answer.
-func WriteService(dir string, s Service) error {
+// writeService announces the service; the holder of the lock does so when it is ready to answer.
+func writeService(dir string, s Service, files state.Files) error {
 	data, err := json.MarshalIndent(s, "", "  ")
 	if err != nil {
 		return fmt.Errorf("announce service: %w", err)
 	}
-	if err := writeFile(filepath.Join(dir, serviceFile), append(data, '\n')); err != nil {
+	if err := files.Replace(FileService, filepath.Join(dir, serviceFile), append(data, '\n')); err != nil {
 		return fmt.Errorf("announce service: %w", err)
 	}
 	return nil
@@ -200,45 +201,11 @@ func ReadService(dir string) (Service, error) {
 	return s, nil
 }
 
-// RemoveService takes the announcement back; it is fine when there is none.
-func RemoveService(dir string) error {
-	if err := os.Remove(filepath.Join(dir, serviceFile)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+// removeService takes the announcement back; it is fine when there is none.
+func removeService(dir string, files state.Files) error {
+	err := files.Do(FileWithdrawn, func() error { return os.Remove(filepath.Join(dir, serviceFile)) })
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("withdraw service: %w", err)
 	}
 	return nil
-}
-
-// writeFile replaces a file so that a reader, or a crash at any moment, finds the old content or the new one: a
-// temporary file of its own name, made durable, then renamed. Mode 0600.
-func writeFile(name string, data []byte) (err error) {
-	dir := filepath.Dir(name)
-	f, err := os.CreateTemp(dir, filepath.Base(name)+".*.tmp")
-	if err != nil {
-		return err
-	}
-	defer func() {
-		if err != nil {
-			_ = os.Remove(f.Name()) // it is gone already when the rename was reached
-		}
-	}()
-	_, err = f.Write(data)
-	if err == nil {
-		err = f.Sync()
-	}
-	if err = errors.Join(err, f.Close()); err != nil {
-		return err
-	}
-	if err = os.Rename(f.Name(), name); err != nil {
-		return err
-	}
-	return syncDir(dir)
-}
-
-// syncDir makes a rename in dir durable.
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
 }

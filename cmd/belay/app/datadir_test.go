@@ -198,7 +198,7 @@ func TestService(t *testing.T) {
 	}
 
 	want := Service{PID: 17, Socket: dir + "/belay.sock"}
-	if err := WriteService(dir, want); err != nil {
+	if err := writeService(dir, want, nil); err != nil {
 		t.Fatal(err)
 	}
 	wantMode(t, filepath.Join(dir, serviceFile), 0o600)
@@ -211,7 +211,7 @@ func TestService(t *testing.T) {
 	}
 
 	want.Address, want.Kubeconfig = "127.0.0.1:7443", dir+"/kubeconfig"
-	if err := WriteService(dir, want); err != nil {
+	if err := writeService(dir, want, nil); err != nil {
 		t.Fatalf("the second time: %v", err)
 	}
 	got, err := ReadService(dir)
@@ -220,7 +220,7 @@ func TestService(t *testing.T) {
 	}
 
 	for range 2 {
-		if err := RemoveService(dir); err != nil {
+		if err := removeService(dir, nil); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -235,7 +235,7 @@ func TestService(t *testing.T) {
 	if _, err := ReadService(dir); err == nil || !strings.Contains(err.Error(), filepath.Join(dir, serviceFile)) {
 		t.Errorf("a broken file: got %v, want an error that names it", err)
 	}
-	if err := WriteService(filepath.Join(dir, "none"), want); !errors.Is(err, fs.ErrNotExist) {
+	if err := writeService(filepath.Join(dir, "none"), want, nil); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("no directory: got %v", err)
 	}
 }

@@ -102,7 +102,7 @@ func (f *following) follow(s SourceConfig, limits Limits) *followed {
 			Name: app.Name, Path: app.Path, Prune: app.Prune, Windows: windowsOf(app.Windows), OnFailure: app.OnFailure, AutoPush: app.AutoPush,
 		})
 	}
-	src.Cache = manifests.NewCache(apps, manifests.Options{Blobs: newBlobs(filepath.Join(f.app.dir, "cache")), Survey: f.survey})
+	src.Cache = manifests.NewCache(apps, manifests.Options{Blobs: f.app.cache(), Survey: f.survey})
 	return &followed{config: s, limits: limits, source: src, repository: r}
 }
 
@@ -284,7 +284,8 @@ func (f *following) sweep() {
 		if keep[e.Name()] {
 			continue
 		}
-		if err := os.RemoveAll(filepath.Join(dir, e.Name())); err != nil {
+		err := f.app.Seams.Files.Do(FileMirrorGone, func() error { return os.RemoveAll(filepath.Join(dir, e.Name())) })
+		if err != nil {
 			f.app.log.Warn().Err(err).Msg("the copy of a repository that is not followed any more stays")
 		}
 	}

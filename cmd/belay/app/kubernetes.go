@@ -55,6 +55,8 @@ type APIOptions struct {
 	Warn func(before, after state.Object) []string
 	Now  func() time.Time
 	Log  zerolog.Logger
+	// Files is told of the steps by which its files become durable.
+	Files state.Files
 }
 
 // kubernetes makes the Kubernetes API on a listener, with Belay's own beside it; nil when there is nothing to serve or
@@ -67,6 +69,7 @@ func (a *App) kubernetes(l net.Listener, own http.Handler, store *state.Store, p
 	return a.API(APIOptions{
 		Store: store, Pods: p.streams, Node: shownNode(p.runtime), Metrics: p.metrics, Listener: l, Dir: a.dir, Paths: map[string]http.Handler{"/belay/v1/": own},
 		Write: w.Write, Warn: func(before, after state.Object) []string { return unhonoured(p.fields, before, after) }, Now: a.now, Log: a.log,
+		Files: a.Seams.Files,
 	})
 }
 

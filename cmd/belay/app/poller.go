@@ -76,7 +76,7 @@ func (a *App) newPoller(id repositoryID) *poller {
 	}
 	p.config = source.Config{
 		Name: nameOf(id.url), URL: id.url, Dir: filepath.Join(a.dir, "mirror", id.dir()), Now: a.now,
-		Auth: source.Auth(id.auth), Limits: id.limits.source(), Progress: p.progress(a.Progress),
+		Auth: source.Auth(id.auth), Limits: id.limits.source(), Progress: p.progress(a.Progress), Points: a.Seams.Mirror,
 	}
 	return p
 }

@@ -21,6 +21,7 @@ import (
 	"github.com/belay-dev/belay/reconciler/node/simulated"
 	"github.com/belay-dev/belay/reconciler/reserve"
 	"github.com/belay-dev/belay/reconciler/service/network"
+	"github.com/belay-dev/belay/source"
 	"github.com/belay-dev/belay/state"
 )
 
@@ -28,6 +29,9 @@ import (
 type Seams struct {
 	// Disk is called around every write of the state's file: see state.Options.
 	Disk func(state.DiskPoint) error
+	// Files is told of what becomes durable beside that file, Mirror of what does in the copies of repositories and by a push.
+	Files  state.Files
+	Mirror func(p source.Point, done bool)
 	// Now is the clock; nil: the system's.
 	Now func() time.Time
 	// Runner runs the pods; nil: the configured runtime does.

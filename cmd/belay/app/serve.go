@@ -37,21 +37,26 @@ func (a *App) listen() (listeners, error) {
 	var ls listeners
 	name := filepath.Join(a.dir, "belay.sock")
 	if len(name) > maxSocketPath {
-		dir, err := os.MkdirTemp("", "belay-")
+		err := a.Seams.Files.Do(FileSocket, func() (err error) {
+			ls.private, err = os.MkdirTemp("", "belay-")
+			return err
+		})
 		if err != nil {
 			return ls, fmt.Errorf("listen: %w", err)
 		}
-		ls.private, name = dir, filepath.Join(dir, "belay.sock")
+		name = filepath.Join(ls.private, "belay.sock")
 	}
-	if err := os.Remove(name); err != nil && !errors.Is(err, os.ErrNotExist) {
+	err := a.Seams.Files.Do(FileSocketGone, func() error { return os.Remove(name) })
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		return ls, fmt.Errorf("listen: %w", err)
 	}
-	l, err := net.Listen("unix", name)
+	err = a.Seams.Files.Do(FileSocket, func() error {
+		if ls.socket, err = net.Listen("unix", name); err != nil {
+			return err
+		}
+		return os.Chmod(name, 0o600)
+	})
 	if err != nil {
-		return ls, fmt.Errorf("listen: %w", err)
-	}
-	ls.socket = l
-	if err := os.Chmod(name, 0o600); err != nil {
 		return ls, errors.Join(fmt.Errorf("listen: %w", err), ls.close())
 	}
 	if ls.hooks, err = a.listenHooks(); err != nil {
@@ -80,10 +85,15 @@ func (ls listeners) close() error {
 			err = errors.Join(err, l.Close())
 		}
 	}
-	if ls.private != "" {
-		err = errors.Join(err, os.RemoveAll(ls.private))
+	return errors.Join(err, ls.dropPrivate(nil))
+}
+
+// dropPrivate drops the directory made for the socket alone.
+func (ls listeners) dropPrivate(files state.Files) error {
+	if ls.private == "" {
+		return nil
 	}
-	return err
+	return files.Do(FileSocketGone, func() error { return os.RemoveAll(ls.private) })
 }
 
 // serve answers until ctx ends. The service is announced while it answers.
@@ -138,7 +148,7 @@ func (a *App) serve(ctx context.Context, ls listeners, p parts, store *state.Sto
 		wg.Go(func() { served <- hooks.Serve(ls.hooks) })
 	}
 	if err == nil {
-		err = WriteService(a.dir, s)
+		err = writeService(a.dir, s, a.Seams.Files)
 	}
 	if err == nil {
 		close(a.ready)
@@ -147,11 +157,8 @@ func (a *App) serve(ctx context.Context, ls listeners, p parts, store *state.Sto
 		case <-ctx.Done():
 		}
 	}
-	err = errors.Join(err, RemoveService(a.dir), shutdown(ctx, servers))
-	if ls.private != "" {
-		err = errors.Join(err, os.RemoveAll(ls.private))
-	}
-	return err
+	err = errors.Join(err, removeService(a.dir, a.Seams.Files), shutdown(ctx, servers))
+	return errors.Join(err, ls.dropPrivate(a.Seams.Files))
 }
 
 // shutdown lets requests under way end within the grace, and breaks them off after it.

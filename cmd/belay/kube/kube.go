@@ -17,7 +17,7 @@ func New(o app.APIOptions) (app.API, error) {
 		paths[path] = known(h)
 	}
 	return api.New(api.Options{
-		Store: o.Store, Pods: o.Pods, Node: o.Node, Metrics: o.Metrics, Writer: writer{o.Write}, Warn: o.Warn, Listener: o.Listener, Dir: o.Dir, Paths: paths, Now: o.Now, Log: o.Log,
+		Store: o.Store, Pods: o.Pods, Node: o.Node, Metrics: o.Metrics, Writer: writer{o.Write}, Warn: o.Warn, Listener: o.Listener, Dir: o.Dir, Paths: paths, Now: o.Now, Log: o.Log, Files: o.Files,
 	})
 }
 
