@@ -24,7 +24,7 @@ import (
 
 // agent is the node's controller over an engine, with a store of its own. It ends with the test, and its pods with it.
 type agent struct {
-	t     *testing.T
+	t     testing.TB
 	ctx   context.Context
 	store *state.Store
 	name  string // of its state, as pods tell it
@@ -33,7 +33,7 @@ type agent struct {
 	stop  func()
 }
 
-func agentOf(ctx context.Context, t *testing.T, r *docker.Runtime, name string) *agent {
+func agentOf(ctx context.Context, t testing.TB, r *docker.Runtime, name string) *agent {
 	t.Helper()
 	store, err := state.OpenMemory(state.Options{Now: time.Now})
 	if err != nil {
@@ -53,18 +53,21 @@ func agentOf(ctx context.Context, t *testing.T, r *docker.Runtime, name string) 
 }
 
 // in is the agent as a part of the test sees it.
-func (a *agent) in(t *testing.T) *agent {
+func (a *agent) in(t testing.TB) *agent {
 	b := *a
 	b.t = t
 	return &b
 }
 
 // start begins as a new process would.
-func (a *agent) start(r *docker.Runtime) {
+func (a *agent) start(r *docker.Runtime) { a.startOver(r, r) }
+
+// startOver is start with something put between the process and the engine.
+func (a *agent) startOver(r *docker.Runtime, between node.Runtime) {
 	a.r = r
 	log := zerolog.New(zerolog.NewTestWriter(a.t))
 	k := kubelet.New(kubelet.Options{
-		Runtime: r, Objects: kubelet.Stored(a.store), Dir: filepath.Join(a.dir, "pods"), HostPaths: []string{a.dir}, Instance: a.name,
+		Runtime: between, Objects: kubelet.Stored(a.store), Dir: filepath.Join(a.dir, "pods"), HostPaths: []string{a.dir}, Instance: a.name,
 		Now: time.Now, Log: log,
 	})
 	ctx, cancel := context.WithCancel(context.WithoutCancel(a.ctx))
@@ -174,7 +177,7 @@ func waits(reason string) func(*corev1.Pod) bool {
 }
 
 // attempts are the numbers of the runs that an engine has of the pods with a label, sorted.
-func attempts(ctx context.Context, t *testing.T, c *client.Client, label string) (all []string) {
+func attempts(ctx context.Context, t testing.TB, c *client.Client, label string) (all []string) {
 	t.Helper()
 	filters := make(client.Filters).Add("label", "belay.dev/container", label)
 	list, err := c.ContainerList(ctx, client.ContainerListOptions{All: true, Filters: filters})

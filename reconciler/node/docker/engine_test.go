@@ -128,7 +128,7 @@ func loaded(ctx context.Context, t *testing.T, ref string) *docker.Runtime {
 }
 
 // until tries until there is no error.
-func until(ctx context.Context, t *testing.T, what string, try func() error) {
+func until(ctx context.Context, t testing.TB, what string, try func() error) {
 	t.Helper()
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()

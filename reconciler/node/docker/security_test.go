@@ -21,7 +21,7 @@ import (
 )
 
 // within bounds what a test asks of an engine.
-func within(t *testing.T) context.Context {
+func within(t testing.TB) context.Context {
 	ctx, cancel := context.WithTimeoutCause(t.Context(), 5*time.Minute, errors.New("the engine does not come to an end"))
 	t.Cleanup(cancel)
 	return ctx
