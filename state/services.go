@@ -24,10 +24,50 @@ func (t *transaction) allocate(key Key, service *corev1.Service) error {
 	if service.Spec.Type == corev1.ServiceTypeExternalName {
 		return nil
 	}
+	if err := giveFamilies(service); err != nil {
+		return err
+	}
 	if err := t.allocateAddress(key, service); err != nil {
 		return err
 	}
 	return t.allocatePorts(key, service)
+}
+
+// giveFamilies settles the families of addresses as a cluster does whose Services have IPv4 alone: who prefers both gets one,
+// and who requires both, or names another, is refused. Who has neither an address nor a selector may say what he likes.
+func giveFamilies(service *corev1.Service) error {
+	spec := &service.Spec
+	single, both := corev1.IPFamilyPolicySingleStack, corev1.IPFamilyPolicyRequireDualStack
+	if spec.ClusterIP == corev1.ClusterIPNone && len(spec.Selector) == 0 {
+		if spec.IPFamilyPolicy == nil {
+			spec.IPFamilyPolicy = &both
+		}
+		if len(spec.IPFamilies) == 0 {
+			spec.IPFamilies = []corev1.IPFamily{corev1.IPv4Protocol}
+		}
+		if len(spec.IPFamilies) == 1 && *spec.IPFamilyPolicy != single {
+			other := map[corev1.IPFamily]corev1.IPFamily{corev1.IPv4Protocol: corev1.IPv6Protocol, corev1.IPv6Protocol: corev1.IPv4Protocol}
+			spec.IPFamilies = append(spec.IPFamilies, other[spec.IPFamilies[0]])
+		}
+		return nil
+	}
+	var errs field.ErrorList
+	if spec.IPFamilyPolicy != nil && *spec.IPFamilyPolicy == both {
+		errs = append(errs, field.Invalid(field.NewPath("spec", "ipFamilyPolicy"), both, "this cluster is not configured for dual-stack services"))
+	}
+	for i, family := range spec.IPFamilies {
+		if family != corev1.IPv4Protocol {
+			errs = append(errs, field.Invalid(field.NewPath("spec", "ipFamilies").Index(i), family, "not configured on this cluster"))
+		}
+	}
+	if len(errs) > 0 {
+		return apierrors.NewInvalid(kindByName[KindService].groupKind(), service.Name, errs)
+	}
+	spec.IPFamilies = []corev1.IPFamily{corev1.IPv4Protocol}
+	if spec.IPFamilyPolicy == nil {
+		spec.IPFamilyPolicy = &single
+	}
+	return nil
 }
 
 func (t *transaction) allocateAddress(key Key, service *corev1.Service) error {
@@ -51,13 +91,6 @@ func (t *transaction) allocateAddress(key Key, service *corev1.Service) error {
 			field.Invalid(field.NewPath("spec", "clusterIPs"), []string{asked}, err.Error())})
 	}
 	service.Spec.ClusterIP, service.Spec.ClusterIPs = ip.String(), []string{ip.String()}
-	if len(service.Spec.IPFamilies) == 0 {
-		service.Spec.IPFamilies = []corev1.IPFamily{corev1.IPv4Protocol}
-	}
-	if service.Spec.IPFamilyPolicy == nil {
-		single := corev1.IPFamilyPolicySingleStack
-		service.Spec.IPFamilyPolicy = &single
-	}
 	return nil
 }
 
@@ -120,6 +153,9 @@ func (t *transaction) reallocate(before, after *corev1.Service) error {
 	}
 	if after.Spec.IPFamilyPolicy == nil {
 		after.Spec.IPFamilyPolicy = before.Spec.IPFamilyPolicy
+	}
+	if err := giveFamilies(after); err != nil {
+		return err
 	}
 	if after.Spec.ClusterIP != before.Spec.ClusterIP || !slices.Equal(after.Spec.ClusterIPs, before.Spec.ClusterIPs) {
 		return apierrors.NewInvalid(kindByName[KindService].groupKind(), after.Name, field.ErrorList{

@@ -107,3 +107,53 @@ func TestAskedNodePort(t *testing.T) {
 	}
 	checkIndexes(t, s)
 }
+
+func TestFamilies(t *testing.T) {
+	t.Parallel()
+	s := open(t)
+	single, prefer, require := corev1.IPFamilyPolicySingleStack, corev1.IPFamilyPolicyPreferDualStack, corev1.IPFamilyPolicyRequireDualStack
+	const v4, v6 = corev1.IPv4Protocol, corev1.IPv6Protocol
+	type families struct {
+		Policy   corev1.IPFamilyPolicy
+		Families []corev1.IPFamily
+	}
+	for _, c := range []struct {
+		name string
+		edit func(*corev1.ServiceSpec)
+		want families
+		err  string
+	}{
+		{"nothing", func(*corev1.ServiceSpec) {}, families{single, []corev1.IPFamily{v4}}, ""},
+		{"prefers both", func(s *corev1.ServiceSpec) { s.IPFamilyPolicy = &prefer }, families{prefer, []corev1.IPFamily{v4}}, ""},
+		{"requires both", func(s *corev1.ServiceSpec) { s.IPFamilyPolicy = &require }, families{},
+			`Service "web" is invalid: spec.ipFamilyPolicy: Invalid value: "RequireDualStack": this cluster is not configured for dual-stack services`},
+		{"names another", func(s *corev1.ServiceSpec) { s.IPFamilies = []corev1.IPFamily{v6} }, families{},
+			`Service "web" is invalid: spec.ipFamilies[0]: Invalid value: "IPv6": not configured on this cluster`},
+		{"headless", func(s *corev1.ServiceSpec) {
+			s.ClusterIP, s.Selector = corev1.ClusterIPNone, map[string]string{"app": "web"}
+		}, families{single, []corev1.IPFamily{v4}}, ""},
+		{"of somebody else's endpoints", func(s *corev1.ServiceSpec) { s.ClusterIP, s.Selector = corev1.ClusterIPNone, nil },
+			families{require, []corev1.IPFamily{v4, v6}}, ""},
+		{"a name for another", func(s *corev1.ServiceSpec) { s.Type, s.IPFamilyPolicy = corev1.ServiceTypeExternalName, nil }, families{}, ""},
+	} {
+		r, err := s.Commit(Create(service("web", c.edit)))
+		if c.err != "" {
+			if !apierrors.IsInvalid(err) || err.Error() != c.err {
+				t.Errorf("%s: got  %v\nwant %s", c.name, err, c.err)
+			}
+			continue
+		}
+		if err != nil {
+			t.Fatalf("%s: %v", c.name, err)
+		}
+		spec := r.Objects[0].(*corev1.Service).Spec
+		got := families{Families: spec.IPFamilies}
+		if spec.IPFamilyPolicy != nil {
+			got.Policy = *spec.IPFamilyPolicy
+		}
+		if diff := cmp.Diff(c.want, got); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", c.name, diff)
+		}
+		commit(t, s, Delete(KeyOf(r.Objects[0]), DeleteOptions{}))
+	}
+}

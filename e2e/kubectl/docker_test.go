@@ -9,7 +9,6 @@ import (
 	"net/http/httptest"
 	"os"
 	"os/exec"
-	"path"
 	"path/filepath"
 	"runtime"
 	"slices"
@@ -30,7 +29,7 @@ import (
 )
 
 // TestDocker runs the scripts about pods that really run, on the Docker engine that the environment names. $APP is an
-// image whose entrypoint is the conformance suite's program, in a registry that ends with the test; $APP2 is the same
+// image whose entrypoint is the conformance suite's program, $PROGRAM, in a registry that ends with the test; $APP2 is the same
 // under another tag, $OTHER another image that does the same, $MISSING is not there; $GUESTBOOK and $REDIS are those of
 // the guestbook in $EXAMPLES.
 func TestDocker(t *testing.T) {
@@ -69,7 +68,8 @@ func really(t *testing.T, runtime string, files []string, ended func(dataDir str
 	if len(installed) > 0 {
 		kubectl = installed[0]
 	}
-	repository := publish(t, "/program", "reconciler/node/conformance/image")
+	program := built(t, "program", "reconciler/node/conformance/image")
+	repository := publish(t, "/program", program)
 	examples, err := filepath.Abs(filepath.Join("..", "examples"))
 	if err != nil {
 		t.Fatal(err)
@@ -80,7 +80,7 @@ func really(t *testing.T, runtime string, files []string, ended func(dataDir str
 	}
 	variables := map[string]string{
 		"SERVICE": binary, "ROUNDS": strconv.Itoa(*rounds), "LOOPBACK": loopback(),
-		"RUNTIME": runtime, "APP": repository + ":1", "APP2": repository + ":2", "MISSING": repository + ":3",
+		"PROGRAM": program, "RUNTIME": runtime, "APP": repository + ":1", "APP2": repository + ":2", "MISSING": repository + ":3",
 		"OTHER": repository + ":other", "EXAMPLES": examples,
 	}
 	if runtime == "docker" {
@@ -88,7 +88,7 @@ func really(t *testing.T, runtime string, files []string, ended func(dataDir str
 	}
 	if slices.ContainsFunc(files, func(file string) bool { return filepath.Base(file) == guestbook }) {
 		for _, name := range []string{"guestbook", "redis"} {
-			variables[strings.ToUpper(name)] = publish(t, "/"+name, "e2e/examples/guestbook/image") + ":1"
+			variables[strings.ToUpper(name)] = publish(t, "/"+name, built(t, name, "e2e/examples/guestbook/image")) + ":1"
 		}
 	}
 	run(t, kubectl, func(p *testscript.Params) {
@@ -125,10 +125,11 @@ func built(t *testing.T, name, pkg string) string {
 	return file
 }
 
-// publish serves the image of a program from this machine, under two tags and, as another image, under a third.
-func publish(t *testing.T, file, pkg string) (repository string) {
+// publish serves the image of a program, which is a file there, from this machine: under two tags and, as another image,
+// under a third.
+func publish(t *testing.T, file, program string) (repository string) {
 	t.Helper()
-	data, err := os.ReadFile(built(t, path.Base(file), pkg))
+	data, err := os.ReadFile(program)
 	if err != nil {
 		t.Fatal(err)
 	}

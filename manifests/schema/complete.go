@@ -82,6 +82,23 @@ func completeDeployment(in *appsv1.Deployment) (Object, field.ErrorList, error) 
 	return out, nil, nil
 }
 
+// validateFamilies refuses what the API server of a cluster refuses whose Services have IPv4 alone, when it gives addresses.
+func validateFamilies(spec *corev1.ServiceSpec) field.ErrorList {
+	if spec.Type == corev1.ServiceTypeExternalName || spec.ClusterIP == corev1.ClusterIPNone && len(spec.Selector) == 0 {
+		return nil
+	}
+	var errs field.ErrorList
+	if p := spec.IPFamilyPolicy; p != nil && *p == corev1.IPFamilyPolicyRequireDualStack {
+		errs = append(errs, field.Invalid(field.NewPath("spec", "ipFamilyPolicy"), *p, "this cluster is not configured for dual-stack services"))
+	}
+	for i, family := range spec.IPFamilies {
+		if family == corev1.IPv6Protocol {
+			errs = append(errs, field.Invalid(field.NewPath("spec", "ipFamilies").Index(i), family, "not configured on this cluster"))
+		}
+	}
+	return errs
+}
+
 func completeService(in *corev1.Service) (Object, field.ErrorList, error) {
 	kcorev1.SetObjectDefaults_Service(in)
 	if in.Spec.ClusterIP != "" && len(in.Spec.ClusterIPs) == 0 {
@@ -92,7 +109,7 @@ func completeService(in *corev1.Service) (Object, field.ErrorList, error) {
 		return nil, nil, err
 	}
 	internal.Status = core.ServiceStatus{}
-	errs := corevalidation.ValidateServiceCreate(internal)
+	errs := append(corevalidation.ValidateServiceCreate(internal), validateFamilies(&in.Spec)...)
 	if in.Namespace == metav1.NamespaceDefault && in.Name == "kubernetes" {
 		errs = append(errs, field.Forbidden(field.NewPath("metadata", "name"), "it is the Service of the Kubernetes API itself"))
 	}

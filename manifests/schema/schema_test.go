@@ -166,6 +166,12 @@ func TestOtherKinds(t *testing.T) {
 		{"Service", "metadata: {name: kubernetes, namespace: d}\nspec: {ports: [{port: 80}]}", ""},
 		{"Service", "metadata: {name: kubernetes, namespace: default}\nspec: {ports: [{port: 80}]}", "metadata.name: Forbidden: it is the Service of the Kubernetes API itself"},
 		{"Service", "metadata: {name: s, namespace: d}\nspec: {}", "spec.ports: Required value"},
+		{"Service", "metadata: {name: s, namespace: d}\nspec: {ipFamilyPolicy: PreferDualStack, ports: [{port: 80}]}", ""},
+		{"Service", "metadata: {name: s, namespace: d}\nspec: {ipFamilyPolicy: RequireDualStack, ports: [{port: 80}]}",
+			`spec.ipFamilyPolicy: Invalid value: "RequireDualStack": this cluster is not configured for dual-stack services`},
+		{"Service", "metadata: {name: s, namespace: d}\nspec: {ipFamilies: [IPv6], ports: [{port: 80}]}",
+			`spec.ipFamilies[0]: Invalid value: "IPv6": not configured on this cluster`},
+		{"Service", "metadata: {name: s, namespace: d}\nspec: {clusterIP: None, ipFamilyPolicy: RequireDualStack, ports: [{port: 80}]}", ""},
 		{"ConfigMap", "metadata: {name: c, namespace: d}\ndata: {a b: x, c d: x, e: z}\nbinaryData: {e: aGk=}",
 			"data[a b]: Invalid value: \"a b\": a valid config key must consist of alphanumeric characters, '-', '_' or '.' (e.g. 'key.name',  or 'KEY_NAME',  or 'key-name', regex used for validation is '[-._a-zA-Z0-9]+')\n" +
 				"data[c d]: Invalid value: \"c d\": a valid config key must consist of alphanumeric characters, '-', '_' or '.' (e.g. 'key.name',  or 'KEY_NAME',  or 'key-name', regex used for validation is '[-._a-zA-Z0-9]+')\n" +

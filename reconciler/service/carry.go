@@ -35,8 +35,8 @@ func Join(ctx context.Context, client, upstream net.Conn, answered func()) {
 	stop := context.AfterFunc(ctx, func() { reset(client); reset(upstream) })
 	defer stop()
 	var wg sync.WaitGroup
-	wg.Go(func() { flow(upstream, client) })
-	flow(client, &first{Conn: upstream, read: answered})
+	wg.Go(func() { pass(upstream, client) })
+	pass(client, &first{Conn: upstream, read: answered})
 	wg.Wait()
 	_ = client.Close() // both directions have ended
 	_ = upstream.Close()
@@ -64,9 +64,9 @@ func (p *Proxy) connect(ctx context.Context, d *door, client string) (Backend, n
 	}
 }
 
-// flow copies one direction to its end, and passes the end on. An error breaks both directions: half a stream is not
+// pass copies one direction to its end, and passes the end on. An error breaks both directions: half a stream is not
 // to be taken for a whole one.
-func flow(to, from net.Conn) {
+func pass(to, from net.Conn) {
 	// The kernel splices where both ends are TCP connections.
 	if _, err := io.Copy(to, from); err != nil {
 		reset(to)

@@ -21,7 +21,7 @@ func Selects(service *corev1.Service, of map[string]string) bool {
 // their way out and still serve answer, as kube-proxy has it: better an old answer than none. Pods without the port
 // that the Service names are left out. Neither argument is modified.
 func Endpoints(service *corev1.Service, port corev1.ServicePort, pods []*corev1.Pod) []Backend {
-	if protocol(port.Protocol) != corev1.ProtocolTCP {
+	if !carried(port) {
 		return nil
 	}
 	has := slices.DeleteFunc(slices.Clone(pods), func(p *corev1.Pod) bool { return targetPort(p, port) == 0 })
@@ -29,6 +29,7 @@ func Endpoints(service *corev1.Service, port corev1.ServicePort, pods []*corev1.
 	for _, pod := range chosen(service, has) {
 		out = append(out, Backend{
 			Pod: string(pod.UID), Namespace: pod.Namespace, Name: pod.Name, IP: pod.Status.PodIP, Port: targetPort(pod, port),
+			UDP: protocol(port.Protocol) == corev1.ProtocolUDP,
 		})
 	}
 	return out

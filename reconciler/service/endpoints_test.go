@@ -72,7 +72,8 @@ func TestEndpoints(t *testing.T) {
 		{"unless nobody else is there", nil, number, "a leaving,b unready,c leaving unready", "a:9000"},
 		{"without a selector", func(s *corev1.ServiceSpec) { s.Selector = nil }, number, "a", ""},
 		{"an external name", func(s *corev1.ServiceSpec) { s.Type = corev1.ServiceTypeExternalName }, number, "a", ""},
-		{"UDP is not carried", func(s *corev1.ServiceSpec) { s.Ports[0].Protocol = corev1.ProtocolUDP }, number, "a", ""},
+		{"UDP", func(s *corev1.ServiceSpec) { s.Ports[0].Protocol = corev1.ProtocolUDP }, intstr.FromString("dns"), "a", "a:53/udp"},
+		{"SCTP is not carried", func(s *corev1.ServiceSpec) { s.Ports[0].Protocol = corev1.ProtocolSCTP }, number, "a", ""},
 	} {
 		s := &corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "web"}, Spec: corev1.ServiceSpec{
 			Selector: map[string]string{"app": "web"}, Ports: []corev1.ServicePort{{Port: 80, TargetPort: c.target}},
@@ -86,7 +87,11 @@ func TestEndpoints(t *testing.T) {
 		}
 		var got []string
 		for _, b := range service.Endpoints(s, s.Spec.Ports[0], pods) {
-			got = append(got, fmt.Sprintf("%s:%d", b.Pod, b.Port))
+			text := fmt.Sprintf("%s:%d", b.Pod, b.Port)
+			if b.UDP {
+				text += "/udp"
+			}
+			got = append(got, text)
 		}
 		if text := strings.Join(got, " "); text != c.want {
 			t.Errorf("%s: %q, want %q", c.name, text, c.want)

@@ -3,21 +3,28 @@ package service
 import (
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
+	"strings"
+	"time"
 )
 
 // What a proxy hands over to another one, of another process, so that no connection meets a closed door: the listeners. The
 // connections that it carries it carries to their end.
 
-// Files are copies of the open listeners by the address that was asked for; the caller closes them.
+// Files are copies of the open listeners by their keys; the caller closes them.
 func (p *Proxy) Files() (map[string]*os.File, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	out := map[string]*os.File{}
 	for _, doors := range p.doors {
-		for address, d := range doors {
-			l, ok := d.listener.(interface{ File() (*os.File, error) })
+		for key, d := range doors {
+			var opened any = d.listener
+			if d.packets != nil {
+				opened = d.packets
+			}
+			l, ok := opened.(interface{ File() (*os.File, error) })
 			if !ok {
 				continue
 			}
@@ -28,20 +35,28 @@ func (p *Proxy) Files() (map[string]*os.File, error) {
 				}
 				return nil, fmt.Errorf("copy listener: %w", err)
 			}
-			out[address] = f
+			out[key] = f
 		}
 	}
 	return out, nil
 }
 
-// Give has Set take listeners that are open already, by the address that is asked for.
-func (p *Proxy) Give(listeners map[string]net.Listener) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.given = listeners
+// Reopen is what one of Files stands for, a net.Listener or a net.PacketConn.
+func Reopen(key string, f *os.File) (io.Closer, error) {
+	if strings.HasPrefix(key, udpPrefix) {
+		return net.FilePacketConn(f)
+	}
+	return net.FileListener(f)
 }
 
-// DropGiven closes the listeners given that nobody asked for.
+// Give has Set take what is open already, by key: what Reopen returns.
+func (p *Proxy) Give(opened map[string]io.Closer) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.given = opened
+}
+
+// DropGiven closes what was given and nobody asked for.
 func (p *Proxy) DropGiven() error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -57,22 +72,43 @@ func (p *Proxy) dropGiven() error {
 	return errors.Join(errs...)
 }
 
-// listen opens an address, unless it is open already.
-func (p *Proxy) listen(address string) (net.Listener, error) {
-	if l := p.given[address]; l != nil {
-		delete(p.given, address)
-		return l, nil
+// open opens a listener, unless it is open already.
+func (p *Proxy) open(w Listener) (*door, error) {
+	given := p.given[w.Key()]
+	delete(p.given, w.Key())
+	d := &door{}
+	var err error
+	if w.UDP {
+		if d.packets, _ = given.(net.PacketConn); d.packets == nil {
+			d.packets, err = p.listenPacket(w.Address)
+		}
+	} else if d.listener, _ = given.(net.Listener); d.listener == nil {
+		d.listener, err = p.listen(w.Address)
 	}
+	return d, err
+}
+
+func (p *Proxy) listen(address string) (net.Listener, error) {
 	if p.Listen != nil {
 		return p.Listen(address)
 	}
 	return net.Listen("tcp", address)
 }
 
-// Retire closes every listener, for good. What is being carried goes on.
+func (p *Proxy) listenPacket(address string) (net.PacketConn, error) {
+	if p.ListenPacket != nil {
+		return p.ListenPacket(address)
+	}
+	return net.ListenPacket("udp", address)
+}
+
+// Retire closes every listener, for good. What is being carried goes on, datagrams for a while.
 func (p *Proxy) Retire() error {
 	p.mu.Lock()
 	retired := p.closed
+	if !retired {
+		p.leaveAll()
+	}
 	p.mu.Unlock()
 	if retired {
 		return nil
@@ -80,4 +116,20 @@ func (p *Proxy) Retire() error {
 	err := p.close()
 	close(p.over)
 	return err
+}
+
+// leaveAll takes no datagram more: those who were asked may still answer. p.mu is held.
+func (p *Proxy) leaveAll() {
+	for _, doors := range p.doors {
+		for key, d := range doors {
+			if d.packets == nil {
+				continue
+			}
+			for _, f := range d.flows {
+				p.leave(d, f, late)
+			}
+			_ = d.packets.SetReadDeadline(time.Unix(1, 0)) // which ends who reads
+			delete(doors, key)
+		}
+	}
 }

@@ -40,7 +40,7 @@ func FrontOf(service *corev1.Service, reach Reach, pods []*corev1.Pod) Front {
 }
 
 // Listeners lists where a Service answers: on its ClusterIP, on every node port of the host, and of a LoadBalancer on
-// every port itself. What is not TCP answers nowhere.
+// every port itself. SCTP answers nowhere.
 func Listeners(service *corev1.Service, reach Reach, pods []*corev1.Pod) []Listener {
 	if service.DeletionTimestamp != nil {
 		return nil
@@ -50,11 +50,11 @@ func Listeners(service *corev1.Service, reach Reach, pods []*corev1.Pod) []Liste
 	host := reach.Host != "" && onHost(service)
 	var out []Listener
 	for _, p := range service.Spec.Ports {
-		if protocol(p.Protocol) != corev1.ProtocolTCP {
+		if !carried(p) {
 			continue
 		}
 		l := Listener{
-			Sticky: service.Spec.SessionAffinity == corev1.ServiceAffinityClientIP, Backends: Endpoints(service, p, pods),
+			UDP: protocol(p.Protocol) == corev1.ProtocolUDP, Sticky: service.Spec.SessionAffinity == corev1.ServiceAffinityClientIP, Backends: Endpoints(service, p, pods),
 		}
 		if cluster {
 			l.Address = address(ip.String(), p.Port)
@@ -70,6 +70,11 @@ func Listeners(service *corev1.Service, reach Reach, pods []*corev1.Pod) []Liste
 		}
 	}
 	return out
+}
+
+// carried says whether what is said to a port is carried at all.
+func carried(p corev1.ServicePort) bool {
+	return protocol(p.Protocol) == corev1.ProtocolTCP || protocol(p.Protocol) == corev1.ProtocolUDP
 }
 
 // onHost says whether a Service of this type has addresses on the host.
@@ -108,7 +113,8 @@ func address(host string, port int32) string { return net.JoinHostPort(host, str
 // ingress is the status of a LoadBalancer that answers on host, with the ports it could have.
 func ingress(service *corev1.Service, host string, bound map[string]string) []corev1.LoadBalancerIngress {
 	for _, p := range service.Spec.Ports {
-		if protocol(p.Protocol) == corev1.ProtocolTCP && bound[address(host, p.Port)] == "" {
+		l := Listener{Address: address(host, p.Port), UDP: protocol(p.Protocol) == corev1.ProtocolUDP}
+		if carried(p) && bound[l.Key()] == "" {
 			return nil
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/fnv"
+	"io"
 	"net"
 	"slices"
 	"sync"
@@ -19,14 +20,26 @@ type Backend struct {
 	Namespace, Name string // where the pod is found
 	IP              string // of the pod; empty where it has none of its own
 	Port            int32
+	UDP             bool // it takes datagrams
 }
 
 // Listener is one address of the host and who answers there.
 type Listener struct {
 	Address  string // host:port; port 0 is any free one
+	UDP      bool   // datagrams are taken there, else connections; so are they by all backends
 	Sticky   bool   // the same client address goes to the same backend for as long as the backend is there
 	Backends []Backend
 }
+
+// Key tells listeners of one proxy apart.
+func (l Listener) Key() string {
+	if l.UDP {
+		return udpPrefix + l.Address
+	}
+	return l.Address
+}
+
+const udpPrefix = "udp:"
 
 // Dial reaches a backend. It is called from many goroutines.
 type Dial func(context.Context, Backend) (net.Conn, error)
@@ -38,6 +51,8 @@ const dialTimeout = 5 * time.Second
 type Proxy struct {
 	// Listen opens an address; nil: it is one of the machine's. It is set before Run.
 	Listen func(address string) (net.Listener, error)
+	// ListenPacket opens one for datagrams, as Listen does.
+	ListenPacket func(address string) (net.PacketConn, error)
 
 	dial   Dial
 	opened chan *door    // listeners that Run is to accept on
@@ -46,16 +61,37 @@ type Proxy struct {
 
 	mu     sync.Mutex // guards what follows
 	closed bool
-	given  map[string]net.Listener     // by address: open already, for who asks for it
-	doors  map[string]map[string]*door // owner → address as it was asked for
+	given  map[string]io.Closer        // by key: open already, for who asks for it
+	doors  map[string]map[string]*door // owner → key
+	active int                         // flows of datagrams
+	said   uint64                      // how many datagrams
 	pods   map[string]*pod             // those that have unanswered connections, or are leaving
 }
 
 // door is one open listener.
 type door struct {
-	listener net.Listener
+	listener net.Listener   // nil: packets
+	packets  net.PacketConn // nil: listener
 	want     Listener
-	next     int // round robin
+	next     int              // round robin
+	flows    map[string]*flow // of datagrams, by the client's address and port
+	shut     bool
+}
+
+func (d *door) address() string {
+	if d.packets != nil {
+		return d.packets.LocalAddr().String()
+	}
+	return d.listener.Addr().String()
+}
+
+// close ends it. The proxy's lock is held.
+func (d *door) close() error {
+	d.shut = true
+	if d.packets != nil {
+		return d.packets.Close()
+	}
+	return d.listener.Close()
 }
 
 // pod counts the connections given to a pod that it has not begun to answer.
@@ -82,7 +118,11 @@ func (p *Proxy) Run(ctx context.Context) error {
 	for {
 		select {
 		case d := <-p.opened:
-			wg.Go(func() { p.accept(ctx, d) })
+			if d.packets != nil {
+				wg.Go(func() { p.receive(ctx, d) })
+			} else {
+				wg.Go(func() { p.accept(ctx, d) })
+			}
 		case <-p.over:
 			return nil
 		case <-ctx.Done():
@@ -99,15 +139,14 @@ func (p *Proxy) close() error {
 	errs := []error{p.dropGiven()}
 	for _, doors := range p.doors {
 		for _, d := range doors {
-			errs = append(errs, d.listener.Close())
+			errs = append(errs, d.close())
 		}
 	}
 	clear(p.doors)
 	return errors.Join(errs...)
 }
 
-// Set makes the listeners of one owner those given, and tells the addresses they listen on by the address that was
-// asked for. Listeners that stay are not touched, and neither is any connection. An address that cannot be listened on
+// Set makes the listeners of one owner those given, and tells the addresses they listen on by their keys. Listeners that stay are not touched, and neither is any connection. An address that cannot be listened on
 // is an error; the others listen all the same. It waits for Run.
 func (p *Proxy) Set(ctx context.Context, owner string, want []Listener) (map[string]string, error) {
 	bound, opened, err := p.set(owner, want)
@@ -138,27 +177,26 @@ func (p *Proxy) set(owner string, want []Listener) (bound map[string]string, ope
 	had := p.doors[owner]
 	doors := map[string]*door{}
 	var errs []error
-	for address, d := range had {
-		if !slices.ContainsFunc(want, func(l Listener) bool { return l.Address == address }) {
-			errs = append(errs, d.listener.Close())
+	for key, d := range had {
+		if !slices.ContainsFunc(want, func(l Listener) bool { return l.Key() == key }) {
+			errs = append(errs, d.close())
 		}
 	}
 	bound = map[string]string{}
 	for _, w := range want {
-		d := had[w.Address]
+		d := had[w.Key()]
 		if d == nil {
-			l, err := p.listen(w.Address)
-			if err != nil {
+			var err error
+			if d, err = p.open(w); err != nil {
 				errs = append(errs, err)
 				continue
 			}
-			d = &door{listener: l}
 			opened = append(opened, d)
 		}
 		w.Backends = slices.Clone(w.Backends)
 		d.want = w
-		doors[w.Address] = d
-		bound[w.Address] = d.listener.Addr().String()
+		doors[w.Key()] = d
+		bound[w.Key()] = d.address()
 	}
 	if p.doors[owner] = doors; len(doors) == 0 {
 		delete(p.doors, owner)

@@ -2,6 +2,7 @@ package service
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"time"
@@ -29,9 +30,12 @@ type Dialer interface {
 }
 
 // DialPods reaches the backends that Endpoints names. A pod that went meanwhile, also one that came again under its name,
-// is an error: another backend is tried then.
+// is an error: another backend is tried then. It knows connections only.
 func DialPods(store *state.Store, pods Dialer) Dial {
 	return func(ctx context.Context, b Backend) (net.Conn, error) {
+		if b.UDP {
+			return nil, errors.ErrUnsupported
+		}
 		pod, ok := state.Get[*corev1.Pod](store, b.Namespace, b.Name)
 		if !ok || string(pod.UID) != b.Pod {
 			return nil, apierrors.NewNotFound(corev1.Resource("pods"), b.Name)

@@ -20,7 +20,7 @@ func Supports(service *corev1.Service) []engine.Unsupported {
 	spec := &service.Spec
 	answers := spec.Type != corev1.ServiceTypeExternalName && spec.ClusterIP != corev1.ClusterIPNone // else it is a name only
 	for i, p := range spec.Ports {
-		when(answers && protocol(p.Protocol) != corev1.ProtocolTCP, fmt.Sprintf("ports[%d].protocol", i), "only TCP is carried")
+		when(answers && !carried(p), fmt.Sprintf("ports[%d].protocol", i), "only TCP and UDP are carried")
 	}
 	const noSuch = "is not supported"
 	when(len(spec.ExternalIPs) > 0, "externalIPs", noSuch)

@@ -1,11 +1,13 @@
 package network
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net"
 	"net/netip"
 
+	"github.com/belay-dev/belay/reconciler/service"
 	"github.com/belay-dev/belay/reconciler/service/podnet"
 )
 
@@ -94,4 +96,30 @@ func (c *Cluster) listen(address string) (net.Listener, error) {
 		return c.stack.Listen(at)
 	}
 	return net.Listen("tcp", address)
+}
+
+// listenPacket is listen for datagrams.
+func (c *Cluster) listenPacket(address string) (net.PacketConn, error) {
+	at, err := netip.ParseAddrPort(address)
+	if err == nil && c.stack != nil && c.prefix.Contains(at.Addr()) {
+		return c.stack.ListenPacket(at)
+	}
+	return net.ListenPacket("udp", address)
+}
+
+// datagrams has those for pods that have a network of their own go there, as from where names are answered.
+func (c *Cluster) datagrams(dial service.Dial) service.Dial {
+	if c == nil || c.stack == nil {
+		return dial
+	}
+	return func(ctx context.Context, b service.Backend) (net.Conn, error) {
+		if !b.UDP {
+			return dial(ctx, b)
+		}
+		ip, err := netip.ParseAddr(b.IP)
+		if err != nil {
+			return nil, err
+		}
+		return c.stack.DialPacket(c.Names, netip.AddrPortFrom(ip, uint16(b.Port))) //nolint:gosec // it is one of a manifest
+	}
 }

@@ -26,15 +26,15 @@ import (
 // listeners in this order, and then those for names.
 type legacy struct {
 	Fronts    map[string]service.Front `json:"fronts"`
-	Addresses []string                 `json:"addresses"`
-	Names     netip.Addr               `json:"names"` // the zero value: there are none
-	Stack     bool                     `json:"stack"` // there is more to hand over when this was taken: see takeStack
+	Addresses []string                 `json:"addresses"` // keys of listeners
+	Names     netip.Addr               `json:"names"`     // the zero value: there are none
+	Stack     bool                     `json:"stack"`     // there is more to hand over when this was taken: see takeStack
 }
 
 // inheritance is what a process was handed over.
 type inheritance struct {
 	legacy
-	listeners map[string]net.Listener
+	listeners map[string]io.Closer
 	names     *Cluster
 	conn      *net.UnixConn
 	late      *time.Timer
@@ -156,7 +156,7 @@ func takeOver(ctx context.Context, at *place) (*inheritance, error) {
 	}
 	c := conn.(*net.UnixConn)
 	late := time.AfterFunc(handTime, func() { _ = c.Close() })
-	i := &inheritance{listeners: map[string]net.Listener{}, conn: c, late: late}
+	i := &inheritance{listeners: map[string]io.Closer{}, conn: c, late: late}
 	if err := i.read(c); err != nil {
 		late.Stop()
 		errs := []error{err, c.Close(), i.names.closeNames()}
@@ -180,7 +180,7 @@ func (i *inheritance) read(c *net.UnixConn) error {
 		return err
 	}
 	for _, address := range i.Addresses {
-		l, err := receive(c, net.FileListener)
+		l, err := receive(c, func(f *os.File) (io.Closer, error) { return service.Reopen(address, f) })
 		if err != nil {
 			return err
 		}

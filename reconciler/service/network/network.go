@@ -32,9 +32,9 @@ var _ service.Doorkeeper = (*Network)(nil)
 
 // New makes a network that reaches pods by dial. Cluster is nil where ClusterIPs are nobody's; Run closes it.
 func New(dial service.Dial, cluster *Cluster) *Network {
-	n := &Network{proxy: service.NewProxy(dial), table: &names.Table{}, cluster: cluster, fronts: map[string]service.Front{}}
+	n := &Network{proxy: service.NewProxy(cluster.datagrams(dial)), table: &names.Table{}, cluster: cluster, fronts: map[string]service.Front{}}
 	if cluster != nil {
-		n.proxy.Listen = cluster.listen
+		n.proxy.Listen, n.proxy.ListenPacket = cluster.listen, cluster.listenPacket
 	}
 	return n
 }
@@ -142,5 +142,9 @@ func (n *Network) retired() bool {
 // Dial reaches pods by their own addresses; those without one are on this machine's.
 func Dial(ctx context.Context, b service.Backend) (net.Conn, error) {
 	var d net.Dialer
-	return d.DialContext(ctx, "tcp", net.JoinHostPort(cmp.Or(b.IP, "127.0.0.1"), strconv.Itoa(int(b.Port))))
+	kind := "tcp"
+	if b.UDP {
+		kind = "udp"
+	}
+	return d.DialContext(ctx, kind, net.JoinHostPort(cmp.Or(b.IP, "127.0.0.1"), strconv.Itoa(int(b.Port))))
 }

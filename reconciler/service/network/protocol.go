@@ -13,7 +13,7 @@ import (
 
 // protocol is the version of what services and processes say to each other. A process goes on with the binary that it was
 // started from, so a service may meet one of another version: it starts another one, which takes over.
-const protocol = 2
+const protocol = 3
 
 // Setup says how a process works. One with another setup is replaced.
 type Setup struct {

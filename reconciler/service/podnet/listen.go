@@ -76,7 +76,7 @@ func (l *listener) end() { l.once.Do(func() { close(l.ended) }) }
 // Addr implements net.Listener.
 func (l *listener) Addr() net.Addr { return net.TCPAddrFromAddrPort(l.address) }
 
-// ListenPacket answers datagrams at an address.
+// ListenPacket answers datagrams at an address, until it is closed.
 func (n *Net) ListenPacket(address netip.AddrPort) (net.PacketConn, error) {
 	at := tcpip.AddrFrom4(address.Addr().As4())
 	own := tcpip.ProtocolAddress{Protocol: ipv4.ProtocolNumber, AddressWithPrefix: at.WithPrefix()}
@@ -86,4 +86,14 @@ func (n *Net) ListenPacket(address netip.AddrPort) (net.PacketConn, error) {
 		}
 	}
 	return gonet.DialUDP(n.stack, &tcpip.FullAddress{NIC: nic, Addr: at, Port: address.Port()}, nil, ipv4.ProtocolNumber)
+}
+
+// DialPacket is for datagrams to a pod, and its answers, which are said to an address that ListenPacket was called for.
+func (n *Net) DialPacket(from netip.Addr, to netip.AddrPort) (net.Conn, error) {
+	if (*n.ports.Load())[to.Addr()] == nil {
+		return nil, fmt.Errorf("dial udp %s: no such pod", to)
+	}
+	local := tcpip.FullAddress{NIC: nic, Addr: tcpip.AddrFrom4(from.As4())}
+	remote := tcpip.FullAddress{NIC: nic, Addr: tcpip.AddrFrom4(to.Addr().As4()), Port: to.Port()}
+	return gonet.DialUDP(n.stack, &local, &remote, ipv4.ProtocolNumber)
 }

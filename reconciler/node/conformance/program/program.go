@@ -36,6 +36,8 @@ const OOM = 137
 // Run does what the first argument says and returns the exit status:
 //
 //	serve PORT      HTTP until SIGTERM: /ready is 200, or 503 while the file /state/unready is there; all else 200
+//	echoes PORT     answers each datagram with itself, until SIGTERM
+//	says ADDRESS T  what is answered to a datagram with the text, which is said again until then
 //	exit N          ends with N at once
 //	forever         says so, waits for SIGTERM and ends with 0
 //	deaf            says so, waits, and ignores SIGTERM
@@ -82,7 +84,7 @@ var verbs = map[string]verb{
 		}
 		return 0, nil
 	},
-	"ask": ask,
+	"ask": ask, "echoes": echoes, "says": says,
 	"exit": func(_ context.Context, _ Process, args []string) (int, error) {
 		code, err := strconv.Atoi(strings.Join(args, ""))
 		return code, err
