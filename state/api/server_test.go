@@ -99,9 +99,15 @@ var aNode = &corev1.Node{
 // serve runs a server until the test ends.
 func serve(t *testing.T) *served {
 	t.Helper()
+	return serveOver(t, state.Options{Now: time.Now})
+}
+
+// serveOver runs a server over a store of its own until the test ends.
+func serveOver(t *testing.T, o state.Options) *served {
+	t.Helper()
 	s := &served{dir: t.TempDir(), writer: &refuser{obey: map[string]func(ManagedWrite) ([]string, bool){}}, log: &lines{}}
 	var err error
-	if s.store, err = state.OpenMemory(state.Options{Now: time.Now}); err != nil {
+	if s.store, err = state.OpenMemory(o); err != nil {
 		t.Fatal(err)
 	}
 	listener, err := net.Listen("tcp", "127.0.0.1:0")

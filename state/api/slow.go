@@ -37,6 +37,7 @@ func sentBy(h http.Handler, limit time.Duration) http.Handler {
 		if r.ContentLength != 0 && r.Body != nil {
 			control := http.NewResponseController(w)
 			if control.SetReadDeadline(after(r.Context(), limit)) == nil { // else it comes from this process
+				r = r.WithContext(r.Context()) // the server looks into its own for what is left of the body
 				r.Body = &awaited{r.Body, control}
 			}
 		}
