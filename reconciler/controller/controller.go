@@ -41,6 +41,8 @@ type Config struct {
 	Now func() time.Time
 	// Log gets one line when a key begins to fail and one when it works again, and few in between.
 	Log zerolog.Logger
+	// Before, when set, is called by a worker before each key: what goes first is waited for there.
+	Before func(context.Context)
 	// Workers is the number of keys reconciled side by side; 0 means 1.
 	Workers int
 	// MaxRetries is how often in a row a failing key is tried again before it waits for the next change or for its
@@ -152,6 +154,9 @@ func (s *shell) work(ctx context.Context) {
 		key, shutdown := s.queue.Get()
 		if shutdown {
 			return
+		}
+		if s.Before != nil {
+			s.Before(ctx)
 		}
 		if ctx.Err() == nil {
 			s.handle(ctx, key)

@@ -193,13 +193,14 @@ type parts struct {
 	door    door          // nil: Services answer nowhere
 	reach   service.Reach
 	metrics *metrics
+	pause   *controller.Pause // of the controllers, for who asks
 }
 
 // wire makes the sync loop and what it works with.
 func (a *App) wire(store *state.Store, pods podRuntime) parts {
 	engine, metrics := embedded.New(store, pods.fields), newMetrics(store)
 	survey := surveyBy(engine, pods.name, a.config.HostPaths)
-	return parts{following: a.newFollowing(store, engine, metrics, survey), engine: engine, fields: pods.fields, metrics: metrics}
+	return parts{following: a.newFollowing(store, engine, metrics, survey), engine: engine, fields: pods.fields, metrics: metrics, pause: &controller.Pause{}}
 }
 
 // HostKeys asks an ssh host for its keys, for review by a person.

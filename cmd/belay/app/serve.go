@@ -104,7 +104,7 @@ func (a *App) serve(ctx context.Context, ls listeners, p parts, store *state.Sto
 	}
 	r := &reader{store: store, engine: p.engine, loop: p.loop, found: p.found, doing: p.doing, wrong: p.problems, survey: p.survey}
 	k := &keeper{reader: r, loop: p.loop, wait: o.wait}
-	handler := control.Handler(r, o, k, k)
+	handler := control.Handler(r, o, k, k, p.pause.Ask)
 	api, err := a.kubernetes(ls.health, handler, store, p)
 	if err != nil {
 		return errors.Join(err, ls.close())

@@ -15,6 +15,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/belay-dev/belay/cmd/belay/control"
+	"github.com/belay-dev/belay/reconciler/controller"
 	"github.com/belay-dev/belay/reconciler/ledger"
 	"github.com/belay-dev/belay/reconciler/rollout"
 	"github.com/belay-dev/belay/state"
@@ -117,7 +118,7 @@ func TestReadsWaitForNobody(t *testing.T) {
 func BenchmarkStatus(b *testing.B) {
 	r := readerOf(b, 1000)
 	k := &keeper{reader: r, loop: r.loop}
-	handler := control.Handler(r, nil, k, k)
+	handler := control.Handler(r, nil, k, k, new(controller.Pause).Ask)
 	for name, path := range map[string]string{"status": "status", "history": "history?name=web-500"} {
 		b.Run(name, func(b *testing.B) {
 			for b.Loop() {

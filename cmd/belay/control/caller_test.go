@@ -41,7 +41,7 @@ func (service) RollbackCommit(context.Context, CommitRollbackRequest) (CommitRol
 // nobody knows reaches nothing.
 func TestRoles(t *testing.T) {
 	t.Parallel()
-	h := Handler(service{}, service{}, service{}, service{})
+	h := Handler(service{}, service{}, service{}, service{}, func() func() { return func() {} })
 	for _, c := range []struct {
 		method, path string
 		need         Role

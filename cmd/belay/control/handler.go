@@ -37,9 +37,10 @@ const maxBody = 3 << 20
 const prefix = "/belay/v1/"
 
 // Handler serves the API to callers that the request's context names (WithCaller), each to what its role lets it.
-// Errors are JSON objects {error, hint}.
-func Handler(r Reader, o Operator, h Holder, u Undoer) http.Handler {
-	s := routes{http.NewServeMux()}
+// Errors are JSON objects {error, hint}. Before a question is answered that people ask while they watch, first is called,
+// and what it gives once it is answered.
+func Handler(r Reader, o Operator, h Holder, u Undoer, first func() (answered func())) http.Handler {
+	s := routes{http.NewServeMux(), first}
 	s.reads(r)
 	s.holds(h)
 	s.undoes(u)
@@ -60,7 +61,10 @@ func Handler(r Reader, o Operator, h Holder, u Undoer) http.Handler {
 }
 
 // routes are the calls of the API. Those that are confined look at the caller's namespaces themselves.
-type routes struct{ *http.ServeMux }
+type routes struct {
+	*http.ServeMux
+	first func() (answered func())
+}
 
 func (s routes) handle(method, path string, need Role, confined bool, h http.Handler) {
 	s.Handle(method+" "+prefix+path, guarded(need, confined, h))
@@ -68,6 +72,15 @@ func (s routes) handle(method, path string, need Role, confined bool, h http.Han
 
 func (s routes) answer(method, path string, need Role, confined bool, f func(*http.Request) (any, error)) {
 	s.handle(method, path, need, confined, answer(f))
+}
+
+// question serves a call that is answered at once, before everything else.
+func (s routes) question(path string, confined bool, h http.Handler) {
+	s.handle("GET", path, RoleView, confined, http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		answered := s.first()
+		defer answered()
+		h.ServeHTTP(w, req)
+	}))
 }
 
 // asked serves a call whose request is a JSON body.
@@ -83,8 +96,8 @@ func asked[Q, A any](s routes, path string, need Role, confined bool, f func(con
 
 // reads are the questions.
 func (s routes) reads(r Reader) {
-	s.handle("GET", "status", RoleView, false, status(r))
-	s.answer("GET", "history", RoleView, true, func(req *http.Request) (any, error) {
+	s.question("status", false, status(r))
+	s.question("history", true, answer(func(req *http.Request) (any, error) {
 		q := req.URL.Query()
 		query := HistoryQuery{Namespace: q.Get("namespace"), Name: q.Get("name"), All: q.Get("all") == "true"}
 		if at := q.Get("at"); at != "" {
@@ -95,7 +108,7 @@ func (s routes) reads(r Reader) {
 			query.At = t
 		}
 		return r.History(req.Context(), query)
-	})
+	}))
 	s.answer("GET", "diff", RoleView, false, func(req *http.Request) (any, error) {
 		q := req.URL.Query()
 		return r.Diff(req.Context(), DiffQuery{Source: q.Get("source"), Commit: q.Get("commit"), Path: q.Get("path"), Patch: q.Get("patch") == "true"})
@@ -116,7 +129,7 @@ func (s routes) holds(h Holder) {
 	asked(s, "rollback", RoleRollback, true, h.Rollback)
 	asked(s, "pin", RoleRollback, true, h.Pin)
 	asked(s, "release", RoleRollback, true, h.Release)
-	s.answer("GET", "holds", RoleView, true, func(req *http.Request) (any, error) { return h.Holds(req.Context()) })
+	s.question("holds", true, answer(func(req *http.Request) (any, error) { return h.Holds(req.Context()) }))
 	s.handle("GET", "follow", RoleView, true, http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
 		stream(w, func(moved func(Row)) (any, error) { return h.Follow(req.Context(), req.URL.Query().Get("row"), moved) })
 	}))
