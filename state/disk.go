@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"math"
 	"os"
 	"path/filepath"
 	"runtime/debug"
@@ -53,6 +54,14 @@ type disk struct {
 	migrations map[int64]migration
 }
 
+// mapped is how much of the file is mapped from the beginning, whatever its size: addresses alone, no memory. A file that
+// outgrows its mapping is mapped anew, and where the system refuses that, as it does for a file system that it has made
+// read-only after an error, nothing that is in the file can be read any more. growth is by how much the file grows at once.
+const (
+	mapped = 1 << (20 + 10*(math.MaxInt>>32&1)) // 1 MiB where addresses are scarce, else 1 GiB
+	growth = 1 << 20
+)
+
 func openDisk(dir string, at watcher) (*disk, error) {
 	d := &disk{path: filepath.Join(dir, FileName), at: at, schema: schemaVersion, migrations: migrations}
 	if err := os.MkdirAll(dir, 0o700); err != nil {
@@ -61,7 +70,12 @@ func openDisk(dir string, at watcher) (*disk, error) {
 	_, err := os.Stat(d.path)
 	created := errors.Is(err, fs.ErrNotExist)
 	err = d.guard(func() error {
-		db, err := bbolt.Open(d.path, 0o600, &bbolt.Options{Timeout: lockTimeout, FreelistType: bbolt.FreelistMapType})
+		db, err := bbolt.Open(d.path, 0o600, &bbolt.Options{
+			Timeout: lockTimeout, FreelistType: bbolt.FreelistMapType, InitialMmapSize: mapped,
+		})
+		if err == nil {
+			db.AllocSize = growth
+		}
 		d.db = db
 		return err
 	})
@@ -303,6 +317,8 @@ func (d *disk) writeError(err error) error {
 		e.hint = "free some space: it goes on by itself"
 	case errors.Is(err, ErrDamaged):
 		e.hint = "stop, and restore a backup"
+	case errors.Is(err, bolterrors.ErrInvalidMapping):
+		e.hint = "the system did not map the file anew: repair the disk, and start again"
 	}
 	return e
 }

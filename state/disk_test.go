@@ -338,3 +338,31 @@ func TestLatest(t *testing.T) {
 		t.Errorf("got %v", got)
 	}
 }
+
+// TestMappedOnce: however a file grows, it is not mapped anew: a system that refuses that would take away what is read there.
+func TestMappedOnce(t *testing.T) {
+	t.Parallel()
+	s, err := Open(t.TempDir(), testOptions())
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := s.file.db.Info().Data
+	for n := range 40 {
+		var ws []Write
+		for i := range 100 {
+			ws = append(ws, PutRow(testRow(fmt.Sprint("row-", n, "-", i), "web", false)))
+		}
+		r := commit(t, s, ws...)
+		if err := s.WaitDurable(t.Context(), r.Version); err != nil {
+			t.Fatal(err)
+		}
+	}
+	info, err := os.Stat(s.file.path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if now := s.file.db.Info().Data; now != at || info.Size() < 1<<20 {
+		t.Errorf("mapped at %x, then at %x; %d bytes", at, now, info.Size())
+	}
+	closeStore(t, s)
+}

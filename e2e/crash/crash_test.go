@@ -248,7 +248,7 @@ func (r *run) do(ask func(context.Context, *control.Client) error) {
 			at, r.later = r.later[0], r.later[1:]
 		}
 		r.start(at)
-		if at != never {
+		if r.client == nil || at != never {
 			continue
 		}
 		objects, err := r.client.Objects(ctx, control.ObjectQuery{Kind: "Pod"})
