@@ -117,6 +117,12 @@ type MemoryVolume struct {
 // MemoryHolder is a driver that has volumes in memory, if HoldsMemory says so.
 type MemoryHolder interface{ HoldsMemory() bool }
 
+// Limiter is a driver that cannot hold every container to its limits on every machine.
+type Limiter interface {
+	// Unenforced says which of a container's limits does not hold, and why; empty: all do.
+	Unenforced(limits Resources) string
+}
+
 // Origin is where a pod comes from: enough to tell, without the data directory that started it, whose it is.
 type Origin struct {
 	Instance   string // of the state that started it

@@ -131,7 +131,7 @@ func (r *Runtime) spec(at place, name string, c node.Container) (shim.Container,
 		Name: name, Attempt: int(c.Attempt), Rootfs: img.Rootfs, Scratch: scratch, ReadOnly: c.Security.ReadOnlyRoot,
 		Cgroups: groups, Log: filepath.Join(scratch, logFile), Args: args, Env: environment(img.Env, c.Env), Dir: c.WorkingDir,
 		UID: user.uid, GID: user.gid, Capabilities: capabilities(c.Security), NoNewPrivileges: c.Security.NoNewPrivilege,
-		Unmasked: c.Security.Privileged, Stdin: c.Stdin, StdinOnce: c.StdinOnce, TTY: c.TTY,
+		Unmasked: c.Security.Privileged, NoSetuid: os.Geteuid() != 0, Processes: r.machine.Processes, Stdin: c.Stdin, StdinOnce: c.StdinOnce, TTY: c.TTY,
 	}
 	if s.Dir == "" {
 		s.Dir = img.WorkingDir

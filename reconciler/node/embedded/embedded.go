@@ -33,7 +33,7 @@ type Options struct {
 	Images    string // directory of images; nobody else writes there
 	Shim      string // binary that calls shim.Main
 	Limits    image.Limits
-	Processes int // that a container may have at a time, threads counted; 0: 4096
+	Processes int // that a container may have at a time, or a pod where Machine says so, threads counted; 0: 4096
 	// Beacons are directories outside of any data directory, in which drivers of this user find each other's pods: the
 	// first that can be used, and whose parent exists, is where those of this one are told of. None: nowhere.
 	Beacons []string
@@ -61,44 +61,6 @@ type Runtime struct {
 
 var _ node.Runtime = (*Runtime)(nil)
 
-// Machine is what pods get on this machine, which not all of them give.
-type Machine struct {
-	User      int      // whom root of a container is, on the machine: 0, or who runs this process
-	Bounded   []string // which of memory, cpu and pids (the number of processes) is bounded
-	Unbounded string   // why one is not; empty: all are
-	Findable  bool     // pods are found also when their data directory is lost
-	// Addresses are those of pods, by which they reach each other and what is outside; the zero value: they reach nothing.
-	Addresses netip.Prefix
-	Alone     string // why they do not, where they were to; empty: they were not to
-}
-
-// String tells it to people.
-func (m Machine) String() string {
-	var out strings.Builder
-	out.WriteString("namespaces and Docker's default capabilities, no seccomp; a network of its own for each pod, ")
-	switch {
-	case m.Addresses.IsValid():
-		fmt.Fprintf(&out, "with an address of %s and a way to other pods, Services and outside", m.Addresses)
-	case m.Alone != "":
-		fmt.Fprintf(&out, "with no way out (%s)", m.Alone)
-	default:
-		out.WriteString("with no way out")
-	}
-	if m.User != 0 {
-		fmt.Fprintf(&out, "; containers run as user %d", m.User)
-	}
-	if len(m.Bounded) > 0 {
-		fmt.Fprintf(&out, "; limits of %s hold", strings.Join(m.Bounded, ", "))
-	}
-	if m.Unbounded != "" {
-		fmt.Fprintf(&out, "; other limits do not: %s", m.Unbounded)
-	}
-	if !m.Findable {
-		out.WriteString("; with a lost data directory its pods are lost from sight: this user has no runtime directory")
-	}
-	return out.String()
-}
-
 // defaultProcesses is what a fork bomb ends at.
 const defaultProcesses = 4096
 
@@ -125,31 +87,10 @@ func Open(ctx context.Context, o Options) (*Runtime, error) {
 	}
 	r.machine = Machine{User: os.Geteuid(), Unbounded: r.tryGroups(ctx), Findable: len(r.beacons) > 0}
 	r.machine.Bounded = r.groups.bounded()
+	r.tryProcesses(cmp.Or(o.Processes, defaultProcesses))
 	_ = r.sweep() // what a pod's files do not tell now, they may later
 	r.tryNetwork(o.Network)
 	return r, nil
-}
-
-// Machine is what pods get on this machine.
-func (r *Runtime) Machine() Machine { return r.machine }
-
-// tryGroups has a process join control groups with all bounds, as each container may, and says why limits do not hold. Those
-// that cannot be had are not used.
-func (r *Runtime) tryGroups(ctx context.Context) (unbounded string) {
-	if len(r.groups.dirs) > 0 {
-		dirs, release, err := r.groups.probe(ctx)
-		if err == nil {
-			err = errors.Join(shim.Probe(r.shim, r.dir, dirs), release())
-		}
-		if err != nil {
-			clear(r.groups.dirs)
-			return err.Error()
-		}
-	}
-	if len(r.groups.dirs) < len(controllers) {
-		return "the control groups are not this user's to make"
-	}
-	return ""
 }
 
 // Wait returns when every shim that this process started has ended. It is for tests: pods outlive their driver.

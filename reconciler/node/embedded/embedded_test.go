@@ -45,12 +45,16 @@ func TestMain(m *testing.M) {
 	}
 	os.Exit(func() int {
 		if binaries = os.Getenv(binariesVariable); binaries != "" {
-			if text := os.Getenv(lifeVariable); text != "" {
-				if err := live(context.Background(), text); err != nil {
-					fmt.Fprintln(os.Stderr, err)
-					return 1
+			for variable, f := range map[string]func(context.Context, string) error{
+				lifeVariable: live, beginVariable: begin, refusedVariable: refused,
+			} {
+				if text := os.Getenv(variable); text != "" {
+					if err := f(context.Background(), text); err != nil {
+						fmt.Fprintln(os.Stderr, err)
+						return 1
+					}
+					return 0
 				}
-				return 0
 			}
 			return m.Run()
 		}
@@ -70,7 +74,9 @@ var build = sync.OnceValue(func() error {
 		return nil
 	}
 	const module = "github.com/belay-dev/belay/"
-	for name, pkg := range map[string]string{"program": "reconciler/node/conformance/image", "belay-shim": "cmd/belay-shim"} {
+	for name, pkg := range map[string]string{
+		"program": "reconciler/node/conformance/image", "belay-shim": "cmd/belay-shim", "faults": "reconciler/node/embedded/testdata/faults",
+	} {
 		cmd := exec.Command("go", "build", "-trimpath", "-o", filepath.Join(binaries, name), module+pkg)
 		cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 		if out, err := cmd.CombinedOutput(); err != nil {
@@ -136,7 +142,9 @@ func open(t testing.TB, o embedded.Options) *embedded.Runtime {
 	if err := build(); err != nil {
 		t.Fatal(err)
 	}
-	o.Shim = filepath.Join(binaries, "belay-shim")
+	if o.Shim == "" {
+		o.Shim = filepath.Join(binaries, "belay-shim")
+	}
 	r, err := embedded.Open(t.Context(), o)
 	if err != nil {
 		if os.Getenv("REQUIRE_NAMESPACES") == "1" {

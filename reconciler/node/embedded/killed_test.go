@@ -136,14 +136,20 @@ func TestKilledAtEveryStep(t *testing.T) {
 	t.Logf("killed at: %s", strings.Join(slices.Compact(steps), ", "))
 }
 
+// again is a run of this binary that a variable says what to do, with the binaries of this one.
+func again(ctx context.Context, variable string) *exec.Cmd {
+	cmd := exec.CommandContext(ctx, "/proc/self/exe")
+	cmd.Env = append(os.Environ(), variable, binariesVariable+"="+binaries)
+	cmd.WaitDelay = time.Second
+	return cmd
+}
+
 // killedAfter has a process lead a life until it is killed; whole says that it came to the end first.
 func killedAfter(t *testing.T, n int, dir, ref string) (step string, whole bool) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, "/proc/self/exe")
-	cmd.Env = append(os.Environ(), fmt.Sprintf("%s=%d %s %s", lifeVariable, n, dir, ref), binariesVariable+"="+binaries)
-	cmd.WaitDelay = time.Second
+	cmd := again(ctx, fmt.Sprintf("%s=%d %s %s", lifeVariable, n, dir, ref))
 	out, err := cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -229,7 +235,7 @@ func takeOver(t *testing.T, dir, ref string) {
 }
 
 // shims are the processes that hold pods below a directory.
-func shims(t *testing.T, dir string) (pids []string) {
+func shims(t testing.TB, dir string) (pids []string) {
 	t.Helper()
 	all, err := filepath.Glob("/proc/[0-9]*/cmdline")
 	if err != nil {

@@ -134,6 +134,9 @@ func (k *Kubelet) doSandbox(ctx context.Context, w *worker, pod *corev1.Pod) {
 		w.tell(node.Event{Type: corev1.EventTypeWarning, Reason: "FailedCreatePodSandBox",
 			Message: fmt.Sprintf("Failed to create pod sandbox: %v", err)})
 	}
+	if err == nil {
+		k.warnOfLimits(w, pod)
+	}
 	k.ask(ctx, w, func(m *memory, now time.Time) {
 		m.making = false
 		if err == nil {
@@ -145,6 +148,21 @@ func (k *Kubelet) doSandbox(ctx context.Context, w *worker, pod *corev1.Pod) {
 			wait = min(2*m.unmade.until.Sub(m.unmade.at), maxBackOff)
 		}
 		m.unmade = &failure{message: err.Error(), at: now, until: now.Add(wait)}
+	})
+}
+
+// warnOfLimits tells once which limits of a pod's containers do not hold on this machine.
+func (k *Kubelet) warnOfLimits(w *worker, pod *corev1.Pod) {
+	driver, ok := k.Runtime.(node.Limiter)
+	if !ok {
+		return
+	}
+	var told []string
+	each(pod, func(c *corev1.Container, init bool) {
+		if why := driver.Unenforced(resourcesOf(c)); why != "" && !slices.Contains(told, why) {
+			told = append(told, why)
+			w.say(c, init, corev1.EventTypeWarning, "LimitsNotEnforced", "On this machine "+why)
+		}
 	})
 }
 

@@ -39,9 +39,17 @@ type box struct {
 	failure  *failure              // why the last try to start it failed
 	pull     backOff               // of its image
 	crash    backOff
+	ended    ended
 	stopping *stopping
 	probes   map[probeKind]*probe
 	probed   string // ID of the run that probes is about
+}
+
+// ended is when a run was first seen to have ended. What the engine says of it is by the clock of the wall, which may have been
+// set meanwhile.
+type ended struct {
+	attempt int32
+	seen    time.Time // zero: no run has ended
 }
 
 // failure is a try that failed.
@@ -97,6 +105,17 @@ func (b backOff) crashed(finished time.Time) time.Time {
 		return time.Time{}
 	}
 	return finished.Add(b.wait)
+}
+
+// waits is until when a container that has ended is not to be started again, if it is not: its back-off counts from its end, and
+// is over at the latest when it is over since that was seen.
+func (b *box) waits(now time.Time) (until time.Time, ok bool) {
+	until = b.crash.crashed(b.run().Finished)
+	left := until.Sub(now)
+	if seen := b.ended.seen; !until.IsZero() && !seen.IsZero() {
+		left = min(left, seen.Add(b.crash.wait).Sub(now))
+	}
+	return now.Add(left), !until.IsZero() && left > 0
 }
 
 // box finds a container's box, and makes it.
@@ -168,6 +187,9 @@ func (b *box) settle(before *node.ContainerState, now time.Time) {
 		b.runs = append(b.runs, b.ghost)
 	} else if len(b.runs) == 1 && b.ghost.Attempt == b.runs[0].Attempt-1 && b.ghost.Name != "" {
 		b.runs = slices.Insert(b.runs, 0, b.ghost)
+	}
+	if r := b.run(); b.exited() && (b.ended.seen.IsZero() || b.ended.attempt != r.Attempt) {
+		b.ended = ended{attempt: r.Attempt, seen: now}
 	}
 	if b.stopping != nil && (!b.running() || b.run().ID != b.stopping.run) {
 		b.stopping = nil

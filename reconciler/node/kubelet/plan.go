@@ -226,6 +226,10 @@ func initDone(m *memory, b *box) bool {
 // keep keeps one container running: it starts it, probes it, stops it when a probe says so.
 func (p *planner) keep(c *corev1.Container, init bool) {
 	b := p.m.box(c.Name)
+	until, backedOff := time.Time{}, false
+	if b.exited() {
+		until, backedOff = b.waits(p.now)
+	}
 	switch {
 	case b.running():
 		p.watch(c, init, b)
@@ -233,8 +237,8 @@ func (p *planner) keep(c *corev1.Container, init bool) {
 	case b.failure != nil && p.now.Before(b.failure.until):
 		p.waitFor(c, init, b)
 	case b.exited() && !restarts(p.pod, c, init, b.run().Exit) && (!init || initDone(p.m, b)):
-	case b.exited() && p.now.Before(b.crash.crashed(b.run().Finished)):
-		p.wake(b.crash.crashed(b.run().Finished))
+	case backedOff:
+		p.wake(until)
 	default:
 		p.act(action{kind: startContainer, container: c.Name, init: init, attempt: b.attempt()})
 		p.starting = c.Name

@@ -125,7 +125,7 @@ func containerStatus(pod *corev1.Pod, m *memory, c *corev1.Container, init bool,
 		s.State = terminated(r)
 	case b.failure != nil:
 		s.State, s.LastTerminationState = unstarted(pod, m, c, b, now), terminated(r)
-	case m.starting != c.Name && now.Before(b.crash.crashed(r.Finished)):
+	case m.starting != c.Name && backedOff(b, now):
 		s.State.Waiting = &corev1.ContainerStateWaiting{Reason: crashLoopBackOff, Message: crashMessage(pod, c.Name, b.crash.wait)}
 		s.LastTerminationState = terminated(r)
 	default:
@@ -237,4 +237,10 @@ func orElse(a, b string) string {
 		return a
 	}
 	return b
+}
+
+// backedOff says whether a container that has ended waits to be started again.
+func backedOff(b *box, now time.Time) bool {
+	_, waits := b.waits(now)
+	return waits
 }

@@ -57,7 +57,7 @@ func (s *server) start(spec *Container) (*Status, error) {
 	s.containers[spec.Name] = c
 	s.mu.Unlock()
 
-	err := c.launch()
+	err := c.launch(&s.children)
 	if err != nil {
 		s.change(c, func(st *Status) { st.Phase, st.Message, st.Finished = Refused, err.Error(), time.Now() })
 		close(c.done)
@@ -71,7 +71,7 @@ func (s *server) start(spec *Container) (*Status, error) {
 }
 
 // launch starts the process and waits until it is the container's own.
-func (c *container) launch() (err error) {
+func (c *container) launch(of *children) (err error) {
 	out, err := openOutput(c.spec.Log)
 	if err != nil {
 		return err
@@ -104,7 +104,7 @@ func (c *container) launch() (err error) {
 			Cloneflags: unix.CLONE_NEWPID | unix.CLONE_NEWNS, Setsid: true, Setctty: c.spec.TTY,
 		},
 	}
-	err = cmd.Start()
+	err = of.start(&cmd)
 	_ = failedOut.Close() // the child has its own
 	if err != nil {
 		return errors.Join(fmt.Errorf("start: %w", err), specOut.Close())
@@ -120,6 +120,7 @@ func (c *container) launch() (err error) {
 	}
 	_ = cmd.Process.Kill()
 	_ = cmd.Wait() // why is the better answer
+	of.ended(cmd.Process.Pid)
 	if len(why) > 0 {
 		return errors.New(string(why))
 	}
@@ -161,6 +162,7 @@ func (c *container) standard(out *output) ([]*os.File, error) {
 // wait keeps how the container ends. All its processes end with its first: that is the first of a PID namespace.
 func (s *server) wait(c *container) {
 	state, err := c.process.Wait()
+	s.children.ended(c.process.Pid)
 	finished := time.Now()
 	oom := killedForMemory(c.spec.Cgroups)
 	c.output.wait()

@@ -61,6 +61,9 @@ func become() error {
 	if err != nil {
 		return err
 	}
+	if err := limitProcesses(c.Processes); err != nil {
+		return err
+	}
 	if err := unix.Exec(path, c.Args, c.Env); err != nil {
 		return fmt.Errorf("exec %q: %w", c.Args[0], err)
 	}

@@ -14,7 +14,8 @@ const (
 	verbExec  = "__nsexec"
 	verbProbe = "__probe"
 
-	verbDevice = "__device" // ProbeDevice
+	verbDevice    = "__device"    // ProbeDevice
+	verbProcesses = "__processes" // ProbeProcesses
 )
 
 var returned bool
@@ -42,6 +43,8 @@ func Main() {
 		code = probe()
 	case verbDevice:
 		code = probeDevice(os.Args[2:])
+	case verbProcesses:
+		code = probeProcesses()
 	default:
 		return
 	}

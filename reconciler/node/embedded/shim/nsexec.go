@@ -37,7 +37,7 @@ func (s *server) exec(e *Exec, files []*os.File, peer *reader) (int, error) {
 	if status.Phase != Running || status.PID == 0 {
 		return 0, fmt.Errorf("container %q is not running", e.Container)
 	}
-	cmd, failed, err := launchExec(entry{PID: status.PID, Container: c.spec, Args: e.Args, TTY: e.TTY}, files)
+	cmd, failed, err := launchExec(&s.children, entry{PID: status.PID, Container: c.spec, Args: e.Args, TTY: e.TTY}, files)
 	if err != nil {
 		return 0, err
 	}
@@ -54,6 +54,7 @@ func (s *server) exec(e *Exec, files []*os.File, peer *reader) (int, error) {
 	}()
 	why, readErr := io.ReadAll(io.LimitReader(failed, 64<<10))
 	err = cmd.Wait()
+	s.children.ended(cmd.Process.Pid)
 	close(ended)
 	var exit *exec.ExitError
 	switch {
@@ -62,7 +63,10 @@ func (s *server) exec(e *Exec, files []*os.File, peer *reader) (int, error) {
 	case readErr != nil:
 		return 0, fmt.Errorf("exec: %w", readErr)
 	case errors.As(err, &exit):
-		code, _ := exitCode(exit.ProcessState)
+		code, sig := exitCode(exit.ProcessState)
+		if sig != 0 { // who entered the container was killed, and the command goes on without
+			s.children.endOthers()
+		}
 		return code, nil
 	case err != nil:
 		return 0, fmt.Errorf("exec: %w", err)
@@ -71,7 +75,7 @@ func (s *server) exec(e *Exec, files []*os.File, peer *reader) (int, error) {
 }
 
 // launchExec starts nsexec. What it could not do comes from failed, whose end without a word is success.
-func launchExec(e entry, files []*os.File) (cmd *exec.Cmd, failed *os.File, err error) {
+func launchExec(of *children, e entry, files []*os.File) (cmd *exec.Cmd, failed *os.File, err error) {
 	for _, f := range files { // a program expects its standard descriptors to block
 		if err := unix.SetNonblock(int(f.Fd()), false); err != nil {
 			return nil, nil, fmt.Errorf("exec: %w", err)
@@ -90,7 +94,7 @@ func launchExec(e entry, files []*os.File) (cmd *exec.Cmd, failed *os.File, err 
 		Stdin: files[0], Stdout: files[1], Stderr: files[2], ExtraFiles: []*os.File{spec, failedOut},
 		SysProcAttr: &syscall.SysProcAttr{Setsid: true},
 	}
-	err = cmd.Start()
+	err = of.start(cmd)
 	closeAll([]*os.File{spec, failedOut}) // the child has its own
 	if err != nil {
 		return nil, nil, errors.Join(fmt.Errorf("exec: %w", err), specOut.Close(), failed.Close())
@@ -160,6 +164,9 @@ func enterContainer() (*exec.Cmd, error) {
 	}
 	path, err := lookPath(e.Args[0], c.Env)
 	if err != nil {
+		return nil, err
+	}
+	if err := limitProcesses(c.Processes); err != nil {
 		return nil, err
 	}
 	attr := &syscall.SysProcAttr{Setsid: true, Setctty: e.TTY}

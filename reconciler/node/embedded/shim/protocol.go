@@ -65,8 +65,12 @@ type Container struct {
 	// Capabilities are the names (CAP_CHOWN) of those that stay.
 	Capabilities    []string `json:"capabilities,omitempty"`
 	NoNewPrivileges bool     `json:"noNewPrivileges,omitempty"`
-	// Unmasked leaves all of /proc and /sys as the kernel gives it.
+	// Unmasked leaves all of /proc and /sys as the kernel gives it, and lets device nodes be devices.
 	Unmasked bool `json:"unmasked,omitempty"`
+	// NoSetuid has set-user-ID programs run as who runs them.
+	NoSetuid bool `json:"noSetuid,omitempty"`
+	// Processes and threads that its user may have in the pod; 0: no limit. It binds nobody who is root on the machine.
+	Processes int `json:"processes,omitempty"`
 
 	Stdin     bool `json:"stdin,omitempty"`     // Attach can write to it
 	StdinOnce bool `json:"stdinOnce,omitempty"` // the end of the first Attach is the end of its input

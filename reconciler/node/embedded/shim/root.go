@@ -32,7 +32,7 @@ func (c *Container) enter() error {
 		return err
 	}
 	for _, m := range c.Mounts {
-		if err := r.mount(m); err != nil {
+		if err := r.mount(m, c.without()); err != nil {
 			return err
 		}
 	}
@@ -53,6 +53,18 @@ func (c *Container) enter() error {
 	return unix.Chdir("/")
 }
 
+// without is what no file system has for the container that it may write to: device nodes that it makes are no devices, as no
+// control group says which of the machine's it may use.
+func (c *Container) without() (flags uintptr) {
+	if !c.Unmasked {
+		flags |= unix.MS_NODEV
+	}
+	if c.NoSetuid {
+		flags |= unix.MS_NOSUID
+	}
+	return flags
+}
+
 // overlay mounts what the container writes over its image.
 func (c *Container) overlay() (string, error) {
 	var dirs [3]string
@@ -63,9 +75,9 @@ func (c *Container) overlay() (string, error) {
 		}
 	}
 	options := fmt.Sprintf("lowerdir=%s,upperdir=%s,workdir=%s", escape(c.Rootfs), escape(dirs[0]), escape(dirs[1]))
-	err := unix.Mount("overlay", dirs[2], "overlay", 0, options)
+	err := unix.Mount("overlay", dirs[2], "overlay", c.without(), options)
 	if errors.Is(err, unix.EPERM) || errors.Is(err, unix.EINVAL) { // in a user namespace
-		err = unix.Mount("overlay", dirs[2], "overlay", 0, options+",userxattr")
+		err = unix.Mount("overlay", dirs[2], "overlay", c.without(), options+",userxattr")
 	}
 	if err != nil {
 		return "", fmt.Errorf("mount root: %w", err)
@@ -134,7 +146,7 @@ func (r root) at(target, fstype string, flags uintptr, options string) error {
 }
 
 // mount puts in what the pod asks for.
-func (r root) mount(m Mount) error {
+func (r root) mount(m Mount, without uintptr) error {
 	if m.Source == "" {
 		options := "mode=1777"
 		if m.Size > 0 {
@@ -146,10 +158,13 @@ func (r root) mount(m Mount) error {
 	if err != nil {
 		return fmt.Errorf("mount %s: %w", m.Target, err)
 	}
-	return r.bind(m.Source, m.Target, info.IsDir(), m.ReadOnly)
+	if m.ReadOnly {
+		without |= unix.MS_RDONLY
+	}
+	return r.bind(m.Source, m.Target, info.IsDir(), without)
 }
 
-func (r root) bind(source, target string, dir, ro bool) error {
+func (r root) bind(source, target string, dir bool, without uintptr) error {
 	f, err := r.make(target, dir)
 	if err != nil {
 		return fmt.Errorf("mount %s: %w", target, err)
@@ -158,7 +173,7 @@ func (r root) bind(source, target string, dir, ro bool) error {
 	if err := unix.Mount(source, proc(f), "", unix.MS_BIND|unix.MS_REC, ""); err != nil {
 		return fmt.Errorf("mount %s: %w", target, err)
 	}
-	if !ro {
+	if without == 0 {
 		return nil
 	}
 	over, err := r.open(target) // what was mounted lies over what f is
@@ -166,19 +181,22 @@ func (r root) bind(source, target string, dir, ro bool) error {
 		return fmt.Errorf("mount %s: %w", target, err)
 	}
 	defer func() { _ = over.Close() }()
-	return readOnly(proc(over))
+	return remount(proc(over), without)
 }
 
-// readOnly takes the right to write away from a mount, and none that it lacks already: those cannot be given back in a
-// user namespace.
-func readOnly(target string) error {
+// readOnly takes the right to write away from a mount.
+func readOnly(target string) error { return remount(target, unix.MS_RDONLY) }
+
+// remount takes something away from a mount, and gives it nothing that it lacks already: that cannot be given back in a user
+// namespace.
+func remount(target string, without uintptr) error {
 	var fs unix.Statfs_t
 	if err := unix.Statfs(target, &fs); err != nil {
-		return fmt.Errorf("make %s read-only: %w", target, err)
+		return fmt.Errorf("restrict %s: %w", target, err)
 	}
-	flags := uintptr(unix.MS_BIND | unix.MS_REMOUNT | unix.MS_RDONLY)
+	flags := uintptr(unix.MS_BIND|unix.MS_REMOUNT) | without
 	for _, f := range []struct{ has, keep uintptr }{
-		{unix.ST_NOSUID, unix.MS_NOSUID}, {unix.ST_NODEV, unix.MS_NODEV}, {unix.ST_NOEXEC, unix.MS_NOEXEC},
+		{unix.ST_RDONLY, unix.MS_RDONLY}, {unix.ST_NOSUID, unix.MS_NOSUID}, {unix.ST_NODEV, unix.MS_NODEV}, {unix.ST_NOEXEC, unix.MS_NOEXEC},
 		{unix.ST_NOATIME, unix.MS_NOATIME}, {unix.ST_NODIRATIME, unix.MS_NODIRATIME}, {unix.ST_RELATIME, unix.MS_RELATIME},
 	} {
 		if uintptr(fs.Flags)&f.has != 0 {
@@ -186,7 +204,7 @@ func readOnly(target string) error {
 		}
 	}
 	if err := unix.Mount("", target, "", flags, ""); err != nil {
-		return fmt.Errorf("make %s read-only: %w", target, err)
+		return fmt.Errorf("restrict %s: %w", target, err)
 	}
 	return nil
 }

@@ -27,6 +27,8 @@ type server struct {
 	network Network
 	device  *os.File // nil: the pod does not leave its network
 
+	children children
+
 	mu         sync.Mutex // guards what follows
 	containers map[string]*container
 	changed    chan struct{} // closed, and replaced, with every change
@@ -46,6 +48,7 @@ func run(args []string) int {
 	// ignored would stay so in every program that it starts.
 	signal.Notify(make(chan os.Signal, 1), syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGPIPE, syscall.SIGQUIT)
 	s := &server{dir: args[0], containers: map[string]*container{}, changed: make(chan struct{})}
+	go s.children.adopt() // ends with the process
 	l, err := s.prepare()
 	if err != nil {
 		return fail(err)

@@ -28,11 +28,11 @@ func (r root) system(c *Container) error {
 	if err := r.at("/proc", "proc", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, ""); err != nil {
 		return err
 	}
-	if err := r.at("/dev", "tmpfs", unix.MS_NOSUID|unix.MS_STRICTATIME, "mode=755,size=65536k"); err != nil {
+	if err := r.at("/dev", "tmpfs", unix.MS_NOSUID|unix.MS_STRICTATIME|c.without(), "mode=755,size=65536k"); err != nil {
 		return err
 	}
 	for _, name := range devices {
-		if err := r.bind("/dev/"+name, "/dev/"+name, false, false); err != nil {
+		if err := r.bind("/dev/"+name, "/dev/"+name, false, 0); err != nil {
 			return err
 		}
 	}
