@@ -138,7 +138,7 @@ func bringUp() error {
 
 // connected is a machine whose pods have a network.
 type connected struct {
-	*testing.T
+	testing.TB
 	*embedded.Runtime
 	dir   string
 	image string
@@ -152,11 +152,11 @@ type connected struct {
 // begin is a service that begins, and finds the process or starts it.
 func (c *connected) begin(build string) {
 	c.Helper()
-	client, err := network.Open(c.T.Context(), c.options(build))
+	client, err := network.Open(c.TB.Context(), c.options(build))
 	if err != nil {
 		c.Fatal(err)
 	}
-	ctx, cancel := context.WithCancel(context.WithoutCancel(c.T.Context()))
+	ctx, cancel := context.WithCancel(context.WithoutCancel(c.TB.Context()))
 	c.client, c.stop, c.ended = client, cancel, make(chan error, 1)
 	go func() { c.ended <- client.Run(ctx) }()
 }
@@ -178,9 +178,9 @@ func (c *connected) options(build string) network.Options {
 }
 
 // connect opens the driver with a network for its pods.
-func connect(t *testing.T) *connected {
+func connect(t testing.TB) *connected {
 	t.Helper()
-	c := &connected{T: t, dir: t.TempDir()}
+	c := &connected{TB: t, dir: t.TempDir()}
 	o := embedded.Options{Pods: filepath.Join(c.dir, "pods"), Images: filepath.Join(c.dir, "images"), Network: embedded.Network{
 		Range: netip.MustParsePrefix("10.244.0.0/24"), MTU: podnet.MTU, Device: ownDevice(),
 		Carry: func(ctx context.Context, uid types.UID) error { return c.client.Carry(ctx, string(uid)) },

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"strings"
 	"time"
@@ -15,14 +16,33 @@ const (
 	sayLong     = time.Minute
 )
 
-// echoes answers datagrams.
+// echoes answers datagrams, and what comes on connections.
 func echoes(ctx context.Context, p Process, args []string) (int, error) {
 	conn, err := net.ListenPacket("udp", ":"+strings.Join(args, ""))
 	if err != nil {
 		return 1, err
 	}
-	stop := context.AfterFunc(ctx, func() { _ = conn.Close() })
+	listener, err := p.Listen(strings.Join(args, ""))
+	if err != nil {
+		return 1, err
+	}
+	stop := context.AfterFunc(ctx, func() {
+		_ = conn.Close()
+		_ = listener.Close()
+	})
 	defer stop()
+	go func() { // ends with ctx, its connections with the process
+		for {
+			c, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			go func() {
+				_, _ = io.Copy(c, c)
+				_ = c.Close()
+			}()
+		}
+	}()
 	fmt.Fprintln(p.Stdout, "waiting")
 	for buf := make([]byte, maxDatagram); ; {
 		size, from, err := conn.ReadFrom(buf)

@@ -36,7 +36,8 @@ const OOM = 137
 // Run does what the first argument says and returns the exit status:
 //
 //	serve PORT      HTTP until SIGTERM: /ready is 200, or 503 while the file /state/unready is there; all else 200
-//	echoes PORT     answers each datagram with itself, until SIGTERM
+//	echoes PORT     answers each datagram, and all on a connection, with itself, until SIGTERM
+//	measure WHAT N ADDRESS…   how long it takes who echoes there: see measures
 //	says ADDRESS T  what is answered to a datagram with the text, which is said again until then
 //	exit N          ends with N at once
 //	forever         says so, waits for SIGTERM and ends with 0
@@ -84,7 +85,7 @@ var verbs = map[string]verb{
 		}
 		return 0, nil
 	},
-	"ask": ask, "echoes": echoes, "says": says,
+	"ask": ask, "echoes": echoes, "says": says, "measure": measure,
 	"exit": func(_ context.Context, _ Process, args []string) (int, error) {
 		code, err := strconv.Atoi(strings.Join(args, ""))
 		return code, err
