@@ -39,6 +39,9 @@ func Check(ctx context.Context, dir, namespace string) (report manifests.Report,
 	if err != nil {
 		return report, "", fmt.Errorf("validate: %w", err)
 	}
+	if report.Roots == 0 && report.Objects == 0 && len(report.Problems) == 0 {
+		return report, "", &hinted{fmt.Errorf("validate: no manifests below %s", dir), "name the directory that holds them: *.yaml, *.json or a kustomization"}
+	}
 	return report, root, nil
 }
 
