@@ -15,7 +15,7 @@ func (e *env) completeDeployments(cmd *cobra.Command, args []string, _ string) (
 	if len(args) > 0 {
 		return nil, cobra.ShellCompDirectiveNoFileComp
 	}
-	s, err := ask(e, func(c *control.Client) (control.Status, error) { return c.Status(cmd.Context()) })
+	s, err := ask(cmd.Context(), e, func(c *control.Client) (control.Status, error) { return c.Status(cmd.Context()) })
 	if err != nil {
 		return nil, cobra.ShellCompDirectiveNoFileComp
 	}
@@ -39,7 +39,7 @@ func (e *env) completeRevisions(cmd *cobra.Command) {
 		}
 		q := control.HistoryQuery{Name: args[0][strings.IndexByte(args[0], '/')+1:]}
 		q.Namespace, _ = cmd.Flags().GetString("namespace") // absent: the only one that has it
-		rows, err := ask(e, func(c *control.Client) ([]control.Row, error) { return c.History(cmd.Context(), q) })
+		rows, err := ask(cmd.Context(), e, func(c *control.Client) ([]control.Row, error) { return c.History(cmd.Context(), q) })
 		if err != nil {
 			return nil, none
 		}

@@ -26,7 +26,7 @@ func (e *env) diff() *cobra.Command {
 				q.Path = args[0]
 			}
 			q.Patch = output == "patch"
-			d, err := ask(e, func(c *control.Client) (control.Diff, error) { return c.Diff(cmd.Context(), q) })
+			d, err := ask(cmd.Context(), e, func(c *control.Client) (control.Diff, error) { return c.Diff(cmd.Context(), q) })
 			if err != nil {
 				return cannotTell(err)
 			}

@@ -30,7 +30,7 @@ func (e *env) history() *cobra.Command {
 					return UsageError(cmd.CommandPath(), fmt.Errorf("--at %q is no RFC 3339 time, such as 2026-11-21T02:14:00Z", at))
 				}
 			}
-			rows, err := ask(e, func(c *control.Client) ([]control.Row, error) { return c.History(cmd.Context(), q) })
+			rows, err := ask(cmd.Context(), e, func(c *control.Client) ([]control.Row, error) { return c.History(cmd.Context(), q) })
 			if err != nil {
 				return err
 			}

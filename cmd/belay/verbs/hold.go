@@ -140,7 +140,7 @@ func (e *env) holds() *cobra.Command {
 		Short: "List the Deployments that are held, and what is marked as bad",
 		Args:  arguments(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			h, err := ask(e, func(c *control.Client) (control.Holds, error) { return c.Holds(cmd.Context()) })
+			h, err := ask(cmd.Context(), e, func(c *control.Client) (control.Holds, error) { return c.Holds(cmd.Context()) })
 			if err != nil {
 				return err
 			}

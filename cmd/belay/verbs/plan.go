@@ -50,7 +50,7 @@ func (e *env) plan() *cobra.Command {
 			if len(images) == 0 && q.Replicas == nil && file == "" {
 				return UsageError(cmd.CommandPath(), fmt.Errorf("say what changes: --image, --replicas or -f"))
 			}
-			f, err := ask(e, func(c *control.Client) (control.Forecast, error) { return c.Plan(cmd.Context(), q) })
+			f, err := ask(cmd.Context(), e, func(c *control.Client) (control.Forecast, error) { return c.Plan(cmd.Context(), q) })
 			if err != nil {
 				return err
 			}

@@ -32,7 +32,7 @@ func (e *env) mayAsk() error {
 // sends is a method of the service as a function of what is asked for.
 func sends[Q, R any](e *env, cmd *cobra.Command, method func(*control.Client, context.Context, Q) (R, error)) func(Q) (R, error) {
 	return func(q Q) (R, error) {
-		return ask(e, func(c *control.Client) (R, error) { return method(c, cmd.Context(), q) })
+		return ask(cmd.Context(), e, func(c *control.Client) (R, error) { return method(c, cmd.Context(), q) })
 	}
 }
 

@@ -129,7 +129,7 @@ func (e *env) rolledBack(cmd *cobra.Command, res control.Rollback, f rollbackFla
 	if !f.wait || res.DryRun || res.Skipped || res.Row == "" {
 		return nil
 	}
-	row, err := ask(e, func(c *control.Client) (control.Row, error) {
+	row, err := ask(cmd.Context(), e, func(c *control.Client) (control.Row, error) {
 		return c.Follow(cmd.Context(), res.Row, func(row control.Row) {
 			if isTerminal(e.out) {
 				fmt.Fprintln(e.out, rowLine(row))

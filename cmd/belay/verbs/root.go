@@ -116,13 +116,18 @@ func (e *env) client() (*control.Client, error) {
 	return control.NewClient(s.Socket), nil
 }
 
-// ask calls a running service. That none answers although one is announced has a hint of its own.
-func ask[T any](e *env, f func(*control.Client) (T, error)) (T, error) {
-	c, err := e.client()
+// ask calls a running service, or one that is just starting. That none answers although one is announced has a hint of its own.
+func ask[T any](ctx context.Context, e *env, f func(*control.Client) (T, error)) (T, error) {
+	var zero T
+	dir, err := app.DataDir(e.dataDir)
 	if err != nil {
-		var zero T
 		return zero, err
 	}
+	s, err := app.AwaitService(ctx, dir)
+	if err != nil {
+		return zero, err
+	}
+	c := control.NewClient(s.Socket)
 	defer c.Close()
 	v, err := f(c)
 	return v, notRunning(e, err)

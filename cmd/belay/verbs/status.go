@@ -21,7 +21,7 @@ func (e *env) status() *cobra.Command {
 		Short: "Show sources, apps, Deployments and problems",
 		Args:  arguments(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			s, err := ask(e, func(c *control.Client) (control.Status, error) { return c.Status(cmd.Context()) })
+			s, err := ask(cmd.Context(), e, func(c *control.Client) (control.Status, error) { return c.Status(cmd.Context()) })
 			if err != nil {
 				return cannotTell(err)
 			}

@@ -19,7 +19,7 @@ func (e *env) suspend(name string, suspended bool) *cobra.Command {
 		Short: short,
 		Args:  arguments(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			_, err := ask(e, func(c *control.Client) (struct{}, error) {
+			_, err := ask(cmd.Context(), e, func(c *control.Client) (struct{}, error) {
 				return struct{}{}, c.Suspend(cmd.Context(), args[0], suspended)
 			})
 			if err != nil {

@@ -38,7 +38,7 @@ func (e *env) sync() *cobra.Command {
 				ctx, cancel = context.WithTimeout(ctx, timeout)
 				defer cancel()
 			}
-			res, err := ask(e, func(c *control.Client) (control.SyncResult, error) {
+			res, err := ask(cmd.Context(), e, func(c *control.Client) (control.SyncResult, error) {
 				return c.Sync(ctx, r, func(row control.Row) {
 					if isTerminal(e.out) {
 						fmt.Fprintln(e.out, rowLine(row))

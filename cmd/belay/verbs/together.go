@@ -69,7 +69,7 @@ func (e *env) followAll(cmd *cobra.Command, res control.CommitRollback) (bool, e
 		if d.Row == "" || d.Error != "" {
 			continue
 		}
-		row, err := ask(e, func(c *control.Client) (control.Row, error) {
+		row, err := ask(cmd.Context(), e, func(c *control.Client) (control.Row, error) {
 			return c.Follow(cmd.Context(), d.Row, func(control.Row) {})
 		})
 		if err != nil {

@@ -18,7 +18,7 @@ func (e *env) webhook() *cobra.Command {
 		Short: "Let the service send itself a push, signed as a Git host would",
 		Args:  arguments(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			t, err := ask(e, func(c *control.Client) (control.WebhookTest, error) { return c.TestWebhook(cmd.Context(), args[0]) })
+			t, err := ask(cmd.Context(), e, func(c *control.Client) (control.WebhookTest, error) { return c.TestWebhook(cmd.Context(), args[0]) })
 			if err != nil {
 				return err
 			}
