@@ -182,7 +182,7 @@ func TestServer(t *testing.T) {
 	s := serve(t)
 	for name, check := range map[string]func(*testing.T, *served){
 		"objects": checkObjects, "managed": checkManaged, "roles": checkRoles, "doors": checkDoors, "watch": checkWatch,
-		"services": checkServices, "endpoints": checkEndpoints, "protection": checkProtection, "autoscaling": checkAutoscaling, "hostile": checkHostile, "files": checkFiles,
+		"services": checkServices, "endpoints": checkEndpoints, "protection": checkProtection, "autoscaling": checkAutoscaling, "hostile": checkHostile, "guards": checkGuards, "files": checkFiles,
 		"logs": checkLogs, "port-forward": checkPortForward, "exec": checkExec,
 		"writer": checkWriter, "warnings": checkWarnings, "rollback": checkRollbackRole,
 	} {
