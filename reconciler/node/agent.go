@@ -48,7 +48,7 @@ func New(store *state.Store, runner PodRunner, log zerolog.Logger, now func() ti
 	runner.Adopt(pods)
 	config := controller.Config{
 		Name: "node", Kinds: []state.Kind{state.KindPod},
-		Keys: func(e state.Event) []state.Key { return []state.Key{state.KeyOf(e.Object)} }, Resync: a.resync,
+		Keys: a.keys, Resync: a.resync,
 		Reconcile: a.reconcile, Now: now, Log: log, Workers: workers,
 	}
 	if lively, ok := runner.(Lively); ok {
@@ -65,6 +65,8 @@ type agent struct {
 	store              *state.Store
 	runner             PodRunner
 	kubelet, scheduler *event.Recorder
+
+	placing sync.Mutex // of pods that ask for ports of this machine
 
 	mu    sync.Mutex
 	known map[state.Key]types.UID // the pods that the runner was given
@@ -121,8 +123,8 @@ func (a *agent) sync(ctx context.Context, key state.Key, pod *corev1.Pod, now ti
 		if len(pod.Spec.SchedulingGates) > 0 {
 			return time.Time{}, a.gate(pod, now)
 		}
-		bound, err := a.bind(pod, now)
-		if err != nil {
+		bound, err := a.place(pod, now)
+		if err != nil || bound == nil {
 			return time.Time{}, err
 		}
 		pod = bound

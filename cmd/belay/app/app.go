@@ -168,6 +168,9 @@ func (a *App) controllers(store *state.Store, pods node.PodRunner, p parts, ls l
 	if p.door != nil {
 		pods = newDraining(pods, p.door)
 		services = append(services, service.New(store, p.door, p.reach, a.log, a.now))
+		if p.reach.Host != "" {
+			services = append(services, service.NewHostPorts(store, p.door, p.reach.Host, a.log, a.now))
+		}
 	}
 	if at, ok := a.apiAt(ls.health); ok {
 		services = append(services, service.NewKubernetes(store, at, a.log, a.now))

@@ -8,7 +8,6 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
-	"strings"
 	"sync"
 	"time"
 
@@ -181,8 +180,8 @@ func forgetServices(ctx context.Context, store *state.Store, c *network.Client) 
 		return err
 	}
 	for _, owner := range owners {
-		namespace, name, _ := strings.Cut(owner, "/")
-		if _, ok := state.Get[*corev1.Service](store, namespace, name); ok {
+		kind, namespace, name := service.Owner(owner)
+		if _, ok := store.Get(state.Key{Kind: kind, Namespace: namespace, Name: name}); ok {
 			continue
 		}
 		if _, err := c.Set(ctx, owner, service.Front{}); err != nil {

@@ -4,7 +4,6 @@ package embedded_test
 
 import (
 	"bytes"
-	"context"
 	"io"
 	"net"
 	"strconv"
@@ -84,9 +83,7 @@ func echo(b *testing.B) string {
 	if err != nil {
 		b.Fatal(err)
 	}
-	ctx, cancel := context.WithCancel(context.Background())
-	context.AfterFunc(ctx, func() { _ = l.Close() })
-	b.Cleanup(cancel)
+	b.Cleanup(func() { _ = l.Close() })
 	go func() {
 		for {
 			c, err := l.Accept()

@@ -130,8 +130,8 @@ var fates = map[reflect.Type]map[string]fate{
 	},
 	reflect.TypeFor[corev1.ContainerPort](): {
 		"Name": done, "ContainerPort": done, "Protocol": done,
-		"HostPort": ofContainer(func(c *corev1.Container) { c.Ports = []corev1.ContainerPort{{HostPort: 80}} }),
-		"HostIP":   nothing("without a port of the machine it says nothing"),
+		"HostPort": done,
+		"HostIP":   ofContainer(func(c *corev1.Container) { c.Ports = []corev1.ContainerPort{{HostPort: 80, HostIP: "192.0.2.1"}} }),
 	},
 	reflect.TypeFor[corev1.ResourceRequirements](): {
 		"Requests": done,

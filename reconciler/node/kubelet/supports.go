@@ -147,10 +147,14 @@ func (s *survey) container(at string, c *corev1.Container) {
 	s.security(at+".securityContext", c.SecurityContext)
 }
 
-// ports refuses ports of the machine for a pod that has a network of its own.
+// anywhere stands for every address.
+const anywhere = "0.0.0.0"
+
+// ports refuses ports of one address of the machine for a pod that has a network of its own: there is one for all.
 func (s *survey) ports(at string, c *corev1.Container, hostNetwork bool) {
 	for i, p := range c.Ports {
-		s.when(p.HostPort != 0 && !hostNetwork, fmt.Sprintf("%s.ports[%d].hostPort", at, i), "is not supported, a Service of the type NodePort is")
+		s.when(p.HostPort != 0 && p.HostIP != "" && p.HostIP != anywhere && !hostNetwork, fmt.Sprintf("%s.ports[%d].hostIP", at, i),
+			"the port is on the address of services.listen")
 	}
 }
 

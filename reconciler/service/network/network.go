@@ -8,7 +8,6 @@ import (
 	"net"
 	"slices"
 	"strconv"
-	"strings"
 	"sync"
 
 	"github.com/belay-dev/belay/reconciler/names"
@@ -88,8 +87,7 @@ func (n *Network) Set(ctx context.Context, owner string, want service.Front) (ma
 	n.mu.Unlock()
 	if want.Name != nil {
 		n.table.Set(*want.Name)
-	} else {
-		namespace, name, _ := strings.Cut(owner, "/")
+	} else if kind, namespace, name := service.Owner(owner); kind == state.KindService {
 		n.table.Remove(namespace, name)
 	}
 	return n.proxy.Set(ctx, owner, want.Listeners)
