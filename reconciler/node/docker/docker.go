@@ -36,6 +36,7 @@ type Runtime struct {
 	c       *client.Client
 	arch    string
 	version string
+	outruns bool          // the engine loses lines of a log that it follows
 	podman  bool          // the engine is podman, which answers as Docker does but for what is named where it is asked
 	quiet   time.Duration // how long the engine may have nothing of an ended container's log before that is all of it
 
@@ -97,6 +98,7 @@ func (r *Runtime) check(ctx context.Context) error {
 	}
 	r.podman = slices.ContainsFunc(version.Components, func(c system.ComponentVersion) bool { return c.Name == "Podman Engine" })
 	r.arch, r.version = arch, info.ServerVersion
+	r.outruns = !r.podman && outruns(r.version)
 	return nil
 }
 

@@ -23,6 +23,9 @@ func (r *Runtime) Logs(ctx context.Context, id string, o node.LogOptions) (io.Re
 	if err != nil {
 		return nil, err
 	}
+	if r.outruns && o.Follow && !found.Container.Config.Tty { // what a terminal shows has no entries
+		return r.follow(ctx, id, o)
+	}
 	options := client.ContainerLogsOptions{ShowStdout: true, ShowStderr: true, Follow: o.Follow, Timestamps: o.Timestamps}
 	if !o.Since.IsZero() {
 		options.Since = o.Since.UTC().Format(time.RFC3339Nano)
