@@ -14,7 +14,7 @@ import (
 	"github.com/belay-dev/belay/reconciler/node"
 )
 
-// World is an engine with a registry, both made for one test.
+// World is an engine with a registry. Tests may share one: Images alone pulls anything.
 type World struct {
 	// Open is a driver over the engine, which may have several, as processes have that follow each other.
 	Open func(t *testing.T) node.Runtime

@@ -76,7 +76,7 @@ var program = sync.OnceValues(func() (v1.Image, error) {
 	}
 	defer func() { _ = os.RemoveAll(dir) }() // a temporary directory
 	file := filepath.Join(dir, "program")
-	build := exec.Command("go", "build", "-trimpath", "-o", file, "github.com/belay-dev/belay/reconciler/node/conformance/image")
+	build := exec.Command("go", "build", "-trimpath", "-ldflags=-s -w", "-o", file, "github.com/belay-dev/belay/reconciler/node/conformance/image")
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := build.CombinedOutput(); err != nil {
 		return nil, fmt.Errorf("%w: %s", err, out)
@@ -180,24 +180,22 @@ func present(t testing.TB, r *docker.Runtime) (ref string) {
 }
 
 func TestConformance(t *testing.T) {
-	open(t)
-	conformance.Run(t, func(t *testing.T) conformance.World {
-		c := engine(t)
-		kill := func(t *testing.T, id string) {
-			if _, err := c.ContainerKill(t.Context(), id, client.ContainerKillOptions{Signal: "KILL"}); err != nil {
-				t.Fatal(err)
-			}
+	c := engine(t)
+	kill := func(t *testing.T, id string) {
+		if _, err := c.ContainerKill(t.Context(), id, client.ContainerKillOptions{Signal: "KILL"}); err != nil {
+			t.Fatal(err)
 		}
-		key := node.Credential{Username: "belay", Password: "right"}
-		served := serve(t, "belay/served:1", node.Credential{})
-		return conformance.World{
-			Unbounded: untold(t),
-			Open:      func(t *testing.T) node.Runtime { return open(t) },
-			App:       present(t, open(t)), Served: served, Guarded: serve(t, "belay/guarded:1", key), Credential: key,
-			Missing: strings.TrimSuffix(served, ":1") + ":2", Down: nowhere(t) + "/belay/app:1",
-			Kill: kill, KillSandbox: kill,
-		}
-	})
+	}
+	key := node.Credential{Username: "belay", Password: "right"}
+	app, served := present(t, open(t)), serve(t, "belay/served:1", node.Credential{})
+	world := conformance.World{ // of which one test alone pulls anything
+		Unbounded: untold(t),
+		Open:      func(t *testing.T) node.Runtime { return open(t) },
+		App:       app, Served: served, Guarded: serve(t, "belay/guarded:1", key), Credential: key,
+		Missing: strings.TrimSuffix(served, ":1") + ":2", Down: nowhere(t) + "/belay/app:1",
+		Kill: kill, KillSandbox: kill,
+	}
+	conformance.Run(t, func(*testing.T) conformance.World { return world })
 }
 
 // untold says why the engine would not tell that the kernel killed a container for its memory; empty: it does.
