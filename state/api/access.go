@@ -122,7 +122,7 @@ func needed(a authorizer.Attributes) Role {
 	case !a.IsResourceRequest():
 	case about(a):
 		return RoleView
-	case a.GetVerb() == "impersonate", a.GetResource() == "secrets":
+	case a.GetResource() == "secrets":
 		return RoleEdit
 	case a.GetResource() == "pods" && slices.Contains([]string{"exec", "attach", "portforward"}, a.GetSubresource()):
 		return RoleEdit

@@ -40,6 +40,7 @@ func checkGuards(t *testing.T, s *served) {
 		{"health is all that nobody sees", "GET", "/healthz/", "", nil, []int{401}},
 		{"nobody becomes another", "GET", secrets, "", []string{view, "Impersonate-User: edit", "Impersonate-Group: belay:edit"}, []int{403}},
 		{"a role is needed", "GET", maps, "", []string{edit, "Impersonate-User: system:serviceaccount:default:default"}, []int{403}},
+		{"beside the API, too", "GET", "/belay/v1/status", "", []string{edit, "Impersonate-User: system:serviceaccount:default:default"}, []int{403}},
 		{"views read no Secrets", "GET", secrets, "", []string{view}, []int{403}},
 		{"nor their metadata", "GET", secrets, "", []string{view, "Accept: application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io"}, []int{403}},
 		{"nor by another method", "HEAD", secrets, "", []string{view}, []int{403}},

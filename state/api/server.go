@@ -116,6 +116,7 @@ func New(o Options) (*Server, error) {
 		return nil, fmt.Errorf("kubernetes api: %w", err)
 	}
 	s.generic.Handler.NonGoRestfulMux.Handle(metricsPath, metricsHandler(o.Metrics))
+	s.generic.Handler.NonGoRestfulMux.HandleFunc(customPath, noCustom)
 	for path, handler := range o.Paths {
 		s.generic.Handler.NonGoRestfulMux.UnlistedHandlePrefix(path, handler)
 	}
@@ -260,6 +261,7 @@ func (r released) Info() *apiversion.Info {
 	binary := r.BinaryVersion()
 	info.Major, info.Minor = fmt.Sprint(binary.Major()), fmt.Sprint(binary.Minor())
 	info.GitVersion = kubernetesVersion
+	info.GitCommit, info.BuildDate = "", "" // placeholders else
 	return info
 }
 
