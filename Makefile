@@ -93,7 +93,7 @@ mutants: ## break the formulas of rollouts one by one, and see a test fail for e
 
 .PHONY: soak
 soak: ## random commits, kills and refusals of the disk against what must never happen, for SOAK
-	$(GO) test ./e2e/crash -run '^Test(Killed|RollbackKilled|Soak)$$' -every 1 -soak $(SOAK) -timeout 0 -v
+	$(GO) test ./e2e/crash -run '^Test(Killed|KilledTwice|RollbackKilled|BranchKilled|Soak)$$' -every 1 -soak $(SOAK) -timeout 0 -v
 
 .PHONY: deflake
 deflake: ## repeat the tests in random order with the race detector until one fails

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
+	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/belay-dev/belay/reconciler/engine"
 	"github.com/belay-dev/belay/reconciler/ledger"
@@ -55,8 +56,11 @@ func observe(rows []state.Row, live engine.Live, now time.Time) []state.Row {
 	}
 	r := rows[i]
 	r.UID = d.UID
-	if live.Rollout.Revision > 0 {
-		r.Revision, r.ReplicaSet = live.Rollout.Revision, live.Rollout.ReplicaSet
+	if n := live.Rollout.Revision; n > 0 {
+		r.ReplicaSet = live.Rollout.ReplicaSet
+		if n != r.Revision && !numbered(rows, n, d.UID) {
+			r.Revision = n
+		}
 	}
 	if len(r.Digests) == 0 && len(live.Digests) > 0 {
 		r.Digests = live.Digests
@@ -75,6 +79,12 @@ func observe(rows []state.Row, live engine.Live, now time.Time) []state.Row {
 		out = append(out, r)
 	}
 	return out
+}
+
+// numbered reports whether a row of a Deployment has a revision's number. Where a template comes back before the controller
+// saw the one that was handed over in between, it runs on under the number that it has, and that stays the first row's.
+func numbered(rows []state.Row, revision int64, uid types.UID) bool {
+	return slices.ContainsFunc(rows, func(r state.Row) bool { return r.Revision == revision && (r.UID == uid || r.UID == "") })
 }
 
 // movedOn is the row of a rollout that stands so.

@@ -53,4 +53,9 @@ type Event struct {
 	Warning bool
 	Reason  Reason
 	Message string
+	// Operation is the ID of what somebody asked for, or Belay did by itself; it becomes an annotation. Empty: of nothing.
+	Operation string
 }
+
+// AnnotationOperation names, on an Event, the operation that it is of: the ID of its hold, and of the trailer of its commit.
+const AnnotationOperation = "belay.dev/operation"

@@ -20,7 +20,7 @@ import (
 
 // Recorder tells people what happened to an object, as Events of Kubernetes. The type is Normal or Warning.
 type Recorder interface {
-	Event(o state.Object, eventType, reason, message string)
+	AnnotatedEvent(o state.Object, annotations map[string]string, eventType, reason, message string)
 }
 
 // wish is what a person asked for of one Deployment, granted: what it changes beside what the plan then makes of it.
@@ -253,15 +253,19 @@ func (l *Loop) wishOf(d rollback.Decision, f rollback.Facts, out *rollback.Resul
 		l.config(f.Namespace, ref, d.To, out, &w)
 	}
 	for _, warning := range d.Warnings {
-		w.events = append(w.events, Event{Warning: true, Reason: ReasonRollbackToBad, Message: warning})
+		w.events = append(w.events, Event{Warning: true, Reason: ReasonRollbackToBad, Message: warning, Operation: d.Hold.ID})
 	}
 	switch {
 	case d.Hold.Manual:
-		w.events = append(w.events, Event{Reason: ReasonPin, Message: HoldMessage(d.Hold)})
+		w.events = append(w.events, Event{Reason: ReasonPin, Message: HoldMessage(d.Hold), Operation: d.Hold.ID})
 	case d.Hold.Revision > 0:
-		w.events = append(w.events, Event{Reason: ReasonDeploymentRollback, Message: fmt.Sprintf("Rolled back deployment %q to revision %d", f.Name, d.Hold.Revision)})
+		w.events = append(w.events, Event{
+			Reason: ReasonDeploymentRollback, Message: fmt.Sprintf("Rolled back deployment %q to revision %d", f.Name, d.Hold.Revision), Operation: d.Hold.ID,
+		})
 	default:
-		w.events = append(w.events, Event{Reason: ReasonDeploymentRollback, Message: fmt.Sprintf("Rolled back deployment %q to commit %s", f.Name, short(d.Hold.Commit))})
+		w.events = append(w.events, Event{
+			Reason: ReasonDeploymentRollback, Message: fmt.Sprintf("Rolled back deployment %q to commit %s", f.Name, short(d.Hold.Commit)), Operation: d.Hold.ID,
+		})
 	}
 	return w
 }
@@ -430,6 +434,10 @@ func (l *Loop) tell(a Action) {
 		if e.Warning {
 			kind = corev1.EventTypeWarning
 		}
-		l.o.Recorder.Event(o, kind, string(e.Reason), e.Message)
+		var annotations map[string]string
+		if e.Operation != "" {
+			annotations = map[string]string{AnnotationOperation: e.Operation}
+		}
+		l.o.Recorder.AnnotatedEvent(o, annotations, kind, string(e.Reason), e.Message)
 	}
 }

@@ -89,6 +89,7 @@ type run struct {
 	branch string
 	dir    string
 
+	killed    bool     // the last process was
 	later     []string // points at which the processes after the first are to be killed
 	refuse    int      // point at which the disk refuses a few writes
 	push      bool     // rollbacks are pushed
@@ -145,7 +146,11 @@ func play(t *testing.T, repo *repository, branch string, at string, later ...str
 	}
 	r.imported()
 	r.end = r.describe()
-	r.stop()
+	if r.stop(); r.killed { // before it had made durable what it imports in the background: the next one does so again
+		r.start(never)
+		r.imported()
+		r.stop()
+	}
 	r.end += r.kept()
 	r.tidy()
 	return r
@@ -198,7 +203,12 @@ func (r *run) start(at string) {
 			r.mu.Unlock()
 		}
 		var exit *exec.ExitError
-		if err := cmd.Wait(); err != nil && (!errors.As(err, &exit) || exit.Exited()) {
+		err := cmd.Wait()
+		killed := errors.As(err, &exit) && !exit.Exited()
+		r.mu.Lock()
+		r.killed = killed
+		r.mu.Unlock()
+		if err != nil && !killed {
 			r.t.Errorf("the service ended: %v\n%s", err, log.Bytes())
 		}
 	}(r.exited, r.ready)

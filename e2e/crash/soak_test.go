@@ -100,6 +100,17 @@ func (s *soaking) commit(image string) {
 	s.head = s.repo.commit(s.t, s.branch, s.head, fmt.Sprintf("commit %d: %s", s.commits, image), image)
 }
 
+// around are the rows about a revision, for people.
+func around(rows []control.Row, revision int64) string {
+	var b strings.Builder
+	for _, r := range rows {
+		if r.Revision >= revision-2 || r.Revision == 0 && b.Len() > 0 {
+			fmt.Fprintf(&b, "%+v\n", r)
+		}
+	}
+	return b.String()
+}
+
 // settle waits until the head is rolled out: refusals of the disk end meanwhile.
 func (s *soaking) settle() {
 	s.t.Helper()
@@ -137,7 +148,7 @@ func (s *soaking) check() {
 			}
 			seen[r.ID] = true
 			if other, taken := numbers[r.Revision]; taken && r.Revision > 0 {
-				s.t.Errorf("revision %d is of %s and %s", r.Revision, other, r.ID)
+				s.t.Errorf("revision %d is of %s and %s:\n%s", r.Revision, other, r.ID, around(rows, r.Revision))
 			}
 			numbers[r.Revision] = r.ID
 			if before, ok := s.rows[r.ID]; ok && before.Revision > 0 && before.Revision != r.Revision {

@@ -64,10 +64,19 @@ func (r *Recorder) Event(obj state.Object, eventType, reason, message string) {
 
 // EventField is Event about one field of obj, for instance spec.containers{web}.
 func (r *Recorder) EventField(obj state.Object, fieldPath, eventType, reason, message string) {
+	r.event(obj, nil, fieldPath, eventType, reason, message)
+}
+
+// AnnotatedEvent is Event with annotations: of one that is equal to an earlier one those are replaced.
+func (r *Recorder) AnnotatedEvent(obj state.Object, annotations map[string]string, eventType, reason, message string) {
+	r.event(obj, annotations, "", eventType, reason, message)
+}
+
+func (r *Recorder) event(obj state.Object, annotations map[string]string, fieldPath, eventType, reason, message string) {
 	now := r.now()
 	key := state.KeyOf(obj)
 	e := &corev1.Event{
-		ObjectMeta: metav1.ObjectMeta{Namespace: key.Namespace},
+		ObjectMeta: metav1.ObjectMeta{Namespace: key.Namespace, Annotations: annotations},
 		InvolvedObject: corev1.ObjectReference{
 			Kind: string(key.Kind), APIVersion: apiVersion(obj), Namespace: key.Namespace, Name: key.Name,
 			UID: obj.GetUID(), ResourceVersion: obj.GetResourceVersion(), FieldPath: fieldPath,
@@ -105,7 +114,7 @@ func (r *Recorder) record(obj state.Object, e *corev1.Event, now time.Time) erro
 
 func (r *Recorder) update(obj state.Object, before, e *corev1.Event) error {
 	after := before.DeepCopy()
-	after.Message, after.Count, after.LastTimestamp = e.Message, e.Count, e.LastTimestamp
+	after.Message, after.Count, after.LastTimestamp, after.Annotations = e.Message, e.Count, e.LastTimestamp, e.Annotations
 	_, err := reserve.Commit(r.store, obj, state.Update(after))
 	return err
 }

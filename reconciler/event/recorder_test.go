@@ -147,6 +147,22 @@ func TestRecorderCounts(t *testing.T) {
 }
 
 // TestRecorderNames has many Events about one object at the same time: every name must be free.
+// TestRecorderAnnotates: an Event that is equal to an earlier one has the annotations of the newest.
+func TestRecorderAnnotates(t *testing.T) {
+	t.Parallel()
+	c := &clock{start}
+	store := open(t, c)
+	r := NewRecorder(store, "belay", c.now)
+	for _, id := range []string{"first", "second"} {
+		r.AnnotatedEvent(deployment("web"), map[string]string{"belay.dev/operation": id}, corev1.EventTypeNormal, "DeploymentRollback", "Rolled back")
+		c.at = c.at.Add(time.Minute)
+	}
+	got := state.List[*corev1.Event](store, "")
+	if len(got) != 1 || got[0].Count != 2 || got[0].Annotations["belay.dev/operation"] != "second" {
+		t.Errorf("%+v", got)
+	}
+}
+
 func TestRecorderNames(t *testing.T) {
 	t.Parallel()
 	c := &clock{start}

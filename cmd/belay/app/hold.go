@@ -278,6 +278,17 @@ func letGo(h state.Hold, git *control.GitChange) string {
 	return "revert or fix it in git, or " + release
 }
 
+// gitChange shows what becomes in Git of a hold or an override; nil: nothing is to be changed there.
+func (r *reader) gitChange(id, namespace, name, field string) *control.GitChange {
+	c, ok := r.store.GitChange(namespace, name, field)
+	if !ok || c.ID != id {
+		return nil
+	}
+	return &control.GitChange{
+		ID: c.ID, Mode: cmp.Or(c.Made, c.Mode), State: c.State, Why: c.Reason, Commit: c.Commit, Branch: c.Branch, URL: c.Compare,
+	}
+}
+
 // hold shows a hold.
 func (r *reader) hold(h state.Hold) control.Hold {
 	out := control.Hold{
@@ -288,11 +299,7 @@ func (r *reader) hold(h state.Hold) control.Hold {
 		out.Images = list(imagesOf(&t.Template))
 		out.Stable = r.stable(h, &t.Template)
 	}
-	if c, ok := r.store.GitChange(h.Namespace, h.Name, reconciler.FieldTemplate); ok && c.ID == h.ID {
-		out.GitChange = &control.GitChange{
-			ID: c.ID, Mode: cmp.Or(c.Made, c.Mode), State: c.State, Why: c.Reason, Commit: c.Commit, Branch: c.Branch, URL: c.Compare,
-		}
-	}
+	out.GitChange = r.gitChange(h.ID, h.Namespace, h.Name, reconciler.FieldTemplate)
 	out.Next = letGo(h, out.GitChange)
 	return out
 }

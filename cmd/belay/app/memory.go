@@ -269,7 +269,7 @@ func (b *board) beside(d control.Deployment) control.Deployment {
 	if d.Health == control.Missing {
 		return d
 	}
-	d.Overrides = overridesOf(b.now.Overrides(d.Namespace, d.Name))
+	d.Overrides = b.overrides(b.now.Overrides(d.Namespace, d.Name))
 	if h, ok := b.now.Hold(d.Namespace, d.Name); ok {
 		shown := b.hold(h)
 		d.Wants, d.GitChange, d.Next = b.wants(h), shown.GitChange, shown.Next

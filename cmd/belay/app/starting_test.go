@@ -15,7 +15,7 @@ import (
 // none that is not there.
 func TestAwaitService(t *testing.T) {
 	t.Parallel()
-	dir, err := os.MkdirTemp("", "belay-") // its path is short enough for a socket
+	dir, err := os.MkdirTemp("", "belay-") //nolint:usetesting // its path is short enough for a socket
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -51,11 +51,13 @@ func (r *reader) stable(h state.Hold, t *corev1.PodTemplateSpec) bool {
 		len(rollback.Tainted(t, rollback.Bare(t), r.store.Marks(h.Namespace, h.Name))) == 0
 }
 
-// overridesOf shows what people set on a Deployment beside Git.
-func overridesOf(all []state.Override) []control.Override {
+// overrides shows what people set on a Deployment beside Git.
+func (r *reader) overrides(all []state.Override) []control.Override {
 	var out []control.Override
 	for _, o := range all {
-		out = append(out, control.Override{Field: o.Field, Value: o.Value, By: o.By, Since: utc(o.Since)})
+		out = append(out, control.Override{
+			Field: o.Field, Value: o.Value, By: o.By, Since: utc(o.Since), GitChange: r.gitChange(o.ID, o.Namespace, o.Name, o.Field),
+		})
 	}
 	return out
 }

@@ -145,4 +145,6 @@ type Override struct {
 	Value string    `json:"value"`
 	By    string    `json:"by"`
 	Since time.Time `json:"since,omitzero"`
+	// GitChange is what becomes of it in Git; nil where nothing is to be changed there.
+	GitChange *GitChange `json:"gitChange,omitempty"`
 }

@@ -23,7 +23,11 @@ func note(d control.Deployment) string {
 		parts = append(parts, d.Outcome)
 	}
 	for _, o := range d.Overrides {
-		parts = append(parts, overridden(o))
+		said := overridden(o)
+		if o.GitChange != nil && o.GitChange.State != "none" {
+			said += ", git change " + changing(*o.GitChange)
+		}
+		parts = append(parts, said)
 	}
 	if d.Wants != nil && d.Hold == nil {
 		parts = append(parts, "git wants "+wanted(*d.Wants))

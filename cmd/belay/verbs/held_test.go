@@ -64,6 +64,10 @@ func TestNote(t *testing.T) {
 		{control.Deployment{Health: control.Healthy, Overrides: []control.Override{
 			override("paused", "true"), override("paused", "false"), override("replicas", "5"), override("restartedAt", "2026-11-21T02:14:00Z"),
 		}}, "paused by ann | resumed by ann | replicas 5 by ann | restarted by ann"},
+		{control.Deployment{Health: control.Healthy, Overrides: []control.Override{
+			{Field: "replicas", Value: "5", By: "ann", GitChange: &control.GitChange{State: "queued", Why: "the server is away"}},
+			{Field: "paused", Value: "true", By: "ann", GitChange: &control.GitChange{State: "none", Why: "nothing is pushed"}},
+		}}, "replicas 5 by ann, git change queued (the server is away) | paused by ann"},
 	} {
 		if got := note(c.d); got != c.want {
 			t.Errorf("got %q, want %q", got, c.want)
