@@ -105,3 +105,26 @@ func TestKilledTwice(t *testing.T) {
 		t.Errorf("not killed at %v", left)
 	}
 }
+
+// never is a point that no process passes.
+const never = "0"
+
+// moments are those of a run at which others are to be killed: each name of a point that comes after the first few, and of
+// the points after those every n-th by its number, to beyond the last of them by a few: no two runs have as many. What is
+// durable before a step is what was after the one before it, so that names are left out that begin another's step.
+func moments(points []string, after, every int) []string {
+	var out []string
+	for i := after; i < len(points)+2; i++ {
+		first := i < len(points) && slices.Index(points, points[i]) == i
+		if first {
+			step, before := strings.CutPrefix(points[i], "before ")
+			first = every == 1 || !before || killedAt[step] == ""
+		}
+		if first {
+			out = append(out, points[i])
+		} else if (i+1)%every == 0 {
+			out = append(out, fmt.Sprint(i+1))
+		}
+	}
+	return out
+}
