@@ -28,6 +28,10 @@ type Snapshot struct {
 func (s *Store) Snapshot() *Snapshot {
 	s.mu.Lock() // the trees take note that their nodes are shared
 	defer s.mu.Unlock()
+	return s.snapshot()
+}
+
+func (s *Store) snapshot() *Snapshot {
 	x, l := &s.index, &s.ledger
 	return &Snapshot{
 		version: s.version,

@@ -74,6 +74,7 @@ type Store struct {
 	index   index
 	ledger  ledger
 	history history
+	touched touched
 	closed  bool
 
 	waiters  waiters
@@ -154,6 +155,7 @@ func newStore(options Options) (*Store, error) {
 		index:     newIndex(),
 		ledger:    newLedger(),
 		history:   newHistory(options.HistorySize, 0),
+		touched:   touched{size: options.HistorySize},
 	}, nil
 }
 
@@ -217,6 +219,11 @@ func (s *Store) publish(t *transaction) {
 	for _, e := range t.events {
 		s.history.add(e)
 		changed |= kindByName[e.key.Kind].bit
+	}
+	for _, c := range t.ledger {
+		if r, ok := c.value.(*Row); ok {
+			s.touched.add(s.version, r)
+		}
 	}
 	if s.disk != nil {
 		changes := t.diskChanges()

@@ -37,7 +37,7 @@ type known struct {
 	deployment *appsv1.Deployment
 	sets       []*appsv1.ReplicaSet
 	rollout    engine.Rollout // but for what its pods wait for
-	runs       types.UID      // the ReplicaSet whose pods say what they wait for; empty: nobody asks them
+	asked      types.UID      // the ReplicaSet whose pods say what they wait for; empty: nobody asks them
 	serving    []string
 	digests    []string
 }
@@ -76,6 +76,15 @@ func (e *Engine) Deployments(view *state.Snapshot) []engine.Live {
 	return out
 }
 
+// Deployment is what Live returns for a Deployment at the moment of a snapshot of the engine's store.
+func (e *Engine) Deployment(view *state.Snapshot, namespace, name string) engine.Live {
+	d, ok := state.Get[*appsv1.Deployment](view, namespace, name)
+	if !ok {
+		return engine.Live{}
+	}
+	return e.live(view, d, state.OwnedBy[*appsv1.ReplicaSet](view, d.UID))
+}
+
 // setsOf are the ReplicaSets that each Deployment owns, in the order in which they are given.
 func setsOf(all []*appsv1.Deployment, sets []*appsv1.ReplicaSet) [][]*appsv1.ReplicaSet {
 	at := make(map[types.UID]int, len(all))
@@ -110,15 +119,15 @@ func setsOf(all []*appsv1.Deployment, sets []*appsv1.ReplicaSet) [][]*appsv1.Rep
 // live is a Deployment and how its rollout stands.
 func (e *Engine) live(view state.Reading, d *appsv1.Deployment, sets []*appsv1.ReplicaSet) engine.Live {
 	k := e.progress(view, d, sets)
-	live := engine.Live{Object: d, Rollout: k.rollout, Serving: k.serving, Digests: k.digests}
-	if k.runs != "" {
-		live.Rollout.Waits = waits(state.OwnedBy[*corev1.Pod](view, k.runs))
+	live := engine.Live{Object: d, Rollout: k.rollout, Asked: k.asked, Serving: k.serving, Digests: k.digests}
+	if k.asked != "" {
+		live.Rollout.Waits = waits(state.OwnedBy[*corev1.Pod](view, k.asked))
 	}
 	return live
 }
 
 // rolloutOf is a rollout but for what its pods wait for, and the ReplicaSet whose pods say that; empty: nobody asks them.
-func rolloutOf(d *appsv1.Deployment, sets []*appsv1.ReplicaSet, p rollout.Progress) (r engine.Rollout, runs types.UID) {
+func rolloutOf(d *appsv1.Deployment, sets []*appsv1.ReplicaSet, p rollout.Progress) (r engine.Rollout, asked types.UID) {
 	r = engine.Rollout{
 		Phase: phaseOf(p.Phase), Reason: p.Reason, Message: p.Message, Template: p.Template, ReplicaSet: p.ReplicaSet,
 	}
@@ -132,10 +141,10 @@ func rolloutOf(d *appsv1.Deployment, sets []*appsv1.ReplicaSet, p rollout.Progre
 	}
 	for _, rs := range sets {
 		if rs.Name == p.ReplicaSet && (r.Phase != engine.PhaseComplete || d.Status.AvailableReplicas < *d.Spec.Replicas) {
-			runs = rs.UID
+			asked = rs.UID
 		}
 	}
-	return r, runs
+	return r, asked
 }
 
 // serving are the names of the ReplicaSets of which a pod is available, sorted.
@@ -161,7 +170,7 @@ func (e *Engine) progress(view state.Reading, d *appsv1.Deployment, sets []*apps
 	// They are kept: one that is not asked about again must not keep all others in memory.
 	k = &known{deployment: d, sets: slices.Clone(sets), serving: serving(sets)}
 	p := rollout.State(d, sets)
-	k.rollout, k.runs = rolloutOf(d, sets, p)
+	k.rollout, k.asked = rolloutOf(d, sets, p)
 	if p.Phase == rollout.PhaseComplete {
 		k.digests = digests(view, d, sets, p.ReplicaSet)
 	}

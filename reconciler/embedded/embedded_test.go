@@ -71,7 +71,11 @@ func compareSnapshot(t *testing.T, e *embedded.Engine, store *state.Store) {
 	t.Helper()
 	want := []engine.Live{}
 	for _, o := range store.List(state.KindDeployment, "") {
-		want = append(want, e.Live(state.KeyOf(o)))
+		live := e.Live(state.KeyOf(o))
+		if diff := cmp.Diff(live, e.Deployment(store.Snapshot(), o.GetNamespace(), o.GetName())); diff != "" {
+			t.Errorf("%s now and in a snapshot differ:\n%s", o.GetName(), diff)
+		}
+		want = append(want, live)
 	}
 	if diff := cmp.Diff(want, e.Deployments(store.Snapshot())); diff != "" {
 		t.Errorf("one by one and all at once differ:\n%s", diff)

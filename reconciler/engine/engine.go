@@ -2,6 +2,7 @@ package engine
 
 import (
 	appsv1 "k8s.io/api/apps/v1"
+	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/belay-dev/belay/state"
 )
@@ -42,6 +43,8 @@ type Rollout struct {
 type Live struct {
 	Object  state.Object
 	Rollout Rollout
+	// Asked is the ReplicaSet whose pods say what a Deployment's rollout waits for; empty: none are asked.
+	Asked types.UID
 	// Serving are the names of a Deployment's ReplicaSets of which a pod is available now, sorted.
 	Serving []string
 	// Digests are what the images of a Deployment's containers are on the pods of its complete rollout, in their order:

@@ -19,14 +19,16 @@ import (
 
 // memory is how Deployments were shown last: of thousands few have changed when somebody asks again.
 type memory struct {
-	mu   sync.Mutex    // held while a board is in use
-	last []*remembered // sorted by source and key
+	mu      sync.Mutex    // held while a board is in use
+	last    []*remembered // sorted by source and key
+	version int64         // of the store when they were shown
 }
 
 // remembered is one of them, and what it follows from.
 type remembered struct {
 	basis basis
 	text  []byte             // as JSON, but for what people set beside Git
+	asked types.UID          // the ReplicaSet whose pods the basis depends on; empty: on none
 	needs []engine.ConfigUse // ConfigMaps and Secrets that its pods cannot do without
 	// missing are those of them that were not there when so many ConfigMaps and Secrets had come and gone.
 	missing []control.Problem
@@ -48,8 +50,9 @@ type board struct {
 	*reader
 	now     *state.Snapshot
 	managed []*state.Managed // sorted by source and key
-	live    []engine.Live    // what runs of each of them
 	shown   []*remembered    // how each is shown; until it is, how it was
+	since   *changed         // nil: anything may have changed
+	all     []engine.Live    // sorted by namespace and name; nil: they are asked one by one
 	newest  func(namespace, name string) *state.Row
 	aside   map[types.NamespacedName]bool // those with holds or overrides
 	moves   int64                         // how many ConfigMaps and Secrets have come and gone
@@ -57,7 +60,7 @@ type board struct {
 
 func (r *reader) look() *board {
 	r.memory.mu.Lock()
-	now := r.store.Snapshot()
+	now, since, known := r.store.SnapshotAfter(r.memory.version, state.KindDeployment, state.KindReplicaSet, state.KindPod)
 	b := &board{
 		reader: r, now: now, managed: now.Inventory(state.KindDeployment), newest: now.Newest(ledger.Superseded),
 		aside: map[types.NamespacedName]bool{}, moves: now.Moves(state.KindConfigMap) + now.Moves(state.KindSecret),
@@ -65,39 +68,90 @@ func (r *reader) look() *board {
 	for namespace, name := range now.Aside() {
 		b.aside[types.NamespacedName{Namespace: namespace, Name: name}] = true
 	}
-	b.live, b.shown = make([]engine.Live, len(b.managed)), make([]*remembered, len(b.managed))
-	all := r.engine.Deployments(now)
-	last, live := r.memory.last, all
+	if known {
+		b.since = changedBy(since)
+	}
+	if b.since == nil || len(r.memory.last) == 0 || len(b.since.names) > len(b.managed)/4 {
+		b.all = r.engine.Deployments(now)
+	}
+	b.shown = make([]*remembered, len(b.managed))
+	last := r.memory.last
 	for i, m := range b.managed {
-		if i > 0 && b.managed[i-1].Source != m.Source {
-			live = all
-		}
-		last, b.shown[i], _ = after(last, m, func(was *remembered, m *state.Managed) int {
-			return cmp.Or(cmp.Compare(was.basis.managed.Source, m.Source), was.basis.managed.Key.Compare(m.Key))
-		})
-		live, b.live[i], _ = after(live, m, func(l engine.Live, m *state.Managed) int {
-			return cmp.Or(cmp.Compare(l.Object.GetNamespace(), m.Key.Namespace), cmp.Compare(l.Object.GetName(), m.Key.Name))
-		})
+		last, b.shown[i] = after(last, m)
 	}
 	return b
 }
 
-// after finds what is sought in a sorted list, most often its first element, and gives the list from there on.
-func after[E, T any](list []E, sought T, compare func(E, T) int) (rest []E, found E, ok bool) {
-	if len(list) > 0 && compare(list[0], sought) == 0 {
-		return list[1:], list[0], true
+// after finds how a managed Deployment was shown, most often the first of a list, and gives the list from there on.
+func after(list []*remembered, m *state.Managed) (rest []*remembered, found *remembered) {
+	compare := func(was *remembered, m *state.Managed) int {
+		return cmp.Or(cmp.Compare(was.basis.managed.Source, m.Source), was.basis.managed.Key.Compare(m.Key))
 	}
-	i, ok := slices.BinarySearchFunc(list, sought, compare)
+	if len(list) > 0 && compare(list[0], m) == 0 {
+		return list[1:], list[0]
+	}
+	i, ok := slices.BinarySearchFunc(list, m, compare)
 	if ok {
 		found = list[i]
 	}
-	return list[i:], found, ok
+	return list[i:], found
 }
 
-// end remembers what was shown.
-func (b *board) end() {
-	b.memory.last = slices.DeleteFunc(b.shown, func(d *remembered) bool { return d == nil })
-	b.memory.mu.Unlock()
+// remember keeps how all were shown.
+func (b *board) remember() {
+	b.memory.last, b.memory.version = b.shown, b.now.Version()
+}
+
+// end lets the next board be used.
+func (b *board) end() { b.memory.mu.Unlock() }
+
+// changed is what may be shown in another way than before.
+type changed struct {
+	names  map[types.NamespacedName]bool // Deployments that changed themselves, or whose rows did
+	owners map[types.UID]bool            // of ReplicaSets and pods that did
+}
+
+func changedBy(since state.Changes) *changed {
+	c := &changed{names: map[types.NamespacedName]bool{}, owners: map[types.UID]bool{}}
+	for _, name := range since.Rows {
+		c.names[name] = true
+	}
+	for _, e := range since.Events {
+		if k := e.Key(); k.Kind == state.KindDeployment {
+			c.names[types.NamespacedName{Namespace: k.Namespace, Name: k.Name}] = true
+			continue
+		}
+		for _, o := range []state.Object{e.Old, e.Object} {
+			if o == nil {
+				continue
+			}
+			for _, owner := range o.GetOwnerReferences() {
+				c.owners[owner.UID] = true
+			}
+		}
+	}
+	return c
+}
+
+// same reports whether what a managed Deployment was shown from has not changed: itself, its rows, the ReplicaSets that it
+// owns, and the pods that are asked.
+func (c *changed) same(was *remembered, m *state.Managed) bool {
+	return c != nil && was != nil && was.basis.managed == m && !c.names[types.NamespacedName{Namespace: m.Key.Namespace, Name: m.Key.Name}] &&
+		(was.basis.deployment == nil || !c.owners[was.basis.deployment.UID]) && !c.owners[was.asked]
+}
+
+// live is what runs of a managed Deployment.
+func (b *board) live(k state.Key) engine.Live {
+	if b.all == nil {
+		return b.engine.Deployment(b.now, k.Namespace, k.Name)
+	}
+	i, ok := slices.BinarySearchFunc(b.all, k, func(l engine.Live, k state.Key) int {
+		return cmp.Or(cmp.Compare(l.Object.GetNamespace(), k.Namespace), cmp.Compare(l.Object.GetName(), k.Name))
+	})
+	if !ok {
+		return engine.Live{}
+	}
+	return b.all[i]
 }
 
 // of are the places of a source's managed Deployments, which are sorted by key.
@@ -146,6 +200,7 @@ func (b *board) deployments(sources []reconciler.SourceStatus) (texts [][]byte, 
 		}
 		texts = append(texts, text)
 	}
+	b.remember()
 	return texts, missing, nil
 }
 
@@ -185,12 +240,17 @@ func originOf(s reconciler.SourceStatus) origin {
 
 // deployment shows the managed Deployment at a place, as JSON, and the ConfigMaps and Secrets that its pods do not find.
 func (b *board) deployment(i int, o origin) ([]byte, []control.Problem, error) {
-	m, live := b.managed[i], b.live[i]
-	from := basis{
-		managed: m, deployment: live.Deployment(), rollout: live.Rollout, newest: b.newest(m.Key.Namespace, m.Key.Name),
-		configured: o.apps[m.App], behind: o.behind,
+	m, known := b.managed[i], b.shown[i]
+	var from basis
+	var asked types.UID
+	if b.since.same(known, m) {
+		from, asked = known.basis, known.asked
+	} else {
+		live := b.live(m.Key)
+		asked = live.Asked
+		from = basis{managed: m, deployment: live.Deployment(), rollout: live.Rollout, newest: b.newest(m.Key.Namespace, m.Key.Name)}
 	}
-	known := b.shown[i]
+	from.configured, from.behind = o.apps[m.App], o.behind
 	if known == nil || known.basis != from {
 		text, err := encode(from.show())
 		if err != nil {
@@ -199,6 +259,7 @@ func (b *board) deployment(i int, o origin) ([]byte, []control.Problem, error) {
 		known = &remembered{basis: from, text: text, needs: needs(from.deployment), moves: -1}
 		b.shown[i] = known
 	}
+	known.asked = asked
 	if known.moves != b.moves {
 		known.moves, known.missing = b.moves, b.missing(known)
 	}

@@ -1,6 +1,7 @@
 package app
 
 import (
+	"context"
 	"encoding/json"
 	"testing"
 
@@ -99,6 +100,7 @@ func TestStatusRemembersSource(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		b.remember()
 		var d control.Deployment
 		if err := json.Unmarshal(text, &d); err != nil {
 			t.Fatal(err)
@@ -130,7 +132,15 @@ func TestStatusRemembersSource(t *testing.T) {
 	}
 }
 
-func statusOf(t *testing.T, r *reader) control.Status {
+// fataler is a test.
+type fataler interface {
+	Helper()
+	Fatal(...any)
+	Fatalf(string, ...any)
+	Context() context.Context
+}
+
+func statusOf(t fataler, r *reader) control.Status {
 	t.Helper()
 	encoded, err := r.Status(t.Context())
 	if err != nil {

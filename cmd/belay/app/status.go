@@ -32,9 +32,10 @@ type reader struct {
 	memory memory
 }
 
-// lives says what runs under a key now, and what all Deployments run at the moment of a snapshot.
+// lives says what runs under a key now, and what one Deployment or all of them run at the moment of a snapshot.
 type lives interface {
 	Live(engine.Key) engine.Live
+	Deployment(now *state.Snapshot, namespace, name string) engine.Live
 	Deployments(*state.Snapshot) []engine.Live // sorted by namespace and name
 }
 
