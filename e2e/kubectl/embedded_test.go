@@ -53,11 +53,14 @@ func TestEmbedded(t *testing.T) {
 	if os.Getenv(binariesVariable) != "" { // what root has not tried
 		files = slices.DeleteFunc(files, func(file string) bool {
 			name := filepath.Base(file)
-			return name != services && (name != rollouts || *rounds == fewRounds)
+			return name != services && name != streams && (name != rollouts || *rounds == fewRounds)
 		})
 	}
 	really(t, "embedded", files, func(dataDir string) { endPods(t, dataDir) })
 }
+
+// streams is the script about what flows into pods and out of them.
+const streams = "streams.txtar"
 
 // endPods kills what a script that failed has left: what holds a pod below the data directory, be that lost or not.
 func endPods(t *testing.T, dataDir string) {
