@@ -297,17 +297,19 @@ func (r *run) change(ctx context.Context, c *control.Client) error {
 // imported waits until the commit before the first sync is in the history.
 func (r *run) imported() {
 	r.t.Helper()
-	r.do(func(ctx context.Context, c *control.Client) error {
-		for {
-			rows, err := c.History(ctx, control.HistoryQuery{Name: "web"})
-			if err != nil || rows[0].Commit == r.repo.commits["older"] {
-				return err
-			}
-			if err := r.change(ctx, c); err != nil {
-				return err
-			}
+	r.do(r.older)
+}
+
+func (r *run) older(ctx context.Context, c *control.Client) error {
+	for {
+		rows, err := c.History(ctx, control.HistoryQuery{Name: "web"})
+		if err != nil || rows[0].Commit == r.repo.commits["older"] {
+			return err
 		}
-	})
+		if err := r.change(ctx, c); err != nil {
+			return err
+		}
+	}
 }
 
 // pods are the names and UIDs of a Deployment's pods.
@@ -342,10 +344,14 @@ func restarts(p corev1.Pod) int32 {
 	return n
 }
 
-// describe says how everything stands, without what differs from run to run.
+// describe says how everything stands, without what differs from run to run. Of a process that was killed meanwhile the next
+// one may have to import again: what is not durable was seen, and is not.
 func (r *run) describe() string {
 	var b strings.Builder
 	r.do(func(ctx context.Context, c *control.Client) error {
+		if err := r.older(ctx, c); err != nil {
+			return err
+		}
 		b.Reset()
 		for _, name := range []string{"steady", "web"} {
 			rows, err := c.History(ctx, control.HistoryQuery{Name: name, All: true})
