@@ -4,7 +4,9 @@ package embedded_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -12,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/belay-dev/belay/reconciler/node"
@@ -67,6 +70,9 @@ func BenchmarkMany(b *testing.B) {
 func memoryOf(b testing.TB, pid string) (rss, pss int) {
 	b.Helper()
 	text, err := os.ReadFile("/proc/" + pid + "/smaps_rollup")
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ESRCH) {
+		return 0, 0 // it has ended
+	}
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -171,6 +177,7 @@ func BenchmarkBesideDocker(b *testing.B) {
 		var ids []string
 		for n := range many {
 			start(1000 + n)
+			b.Cleanup(func() { remove(1000 + n) })
 			ids = append(ids, run())
 		}
 		var own, other int
@@ -183,9 +190,6 @@ func BenchmarkBesideDocker(b *testing.B) {
 		}
 		b.ReportMetric(float64(own)/many, "PSS-KiB/pod")
 		b.ReportMetric(float64(other)/many, "PSS-KiB/container")
-		for n := range many {
-			remove(1000 + n)
-		}
 		forget(append([]string{"rm", "-f"}, ids...)...)
 	})
 	r.Wait()
