@@ -59,10 +59,11 @@ bench: ## the benchmarks; BENCH=regexp chooses
 	$(GO) test -run '^$$' -bench '$(BENCH)' -benchmem $(PKG)
 
 .PHONY: podman
-podman: ## the tests of the Docker driver on podman, as root; takes minutes
+podman: ## the tests of pods on a Docker engine on podman, as root; takes minutes
 	@dir=$$(mktemp -d); trap 'rm -rf "$$dir"' EXIT; \
-	$(GO) test -c -o "$$dir/docker.test" ./reconciler/node/docker && \
-	cd reconciler/node/docker && REQUIRE_DOCKER=1 ../../../.ci/podman "$$dir/docker.test" -test.v -test.timeout=20m
+	$(GO) test -c -o "$$dir/docker.test" ./reconciler/node/docker && $(GO) test -c -o "$$dir/kubectl.test" ./e2e/kubectl && \
+	(cd reconciler/node/docker && REQUIRE_DOCKER=1 ../../../.ci/podman "$$dir/docker.test" -test.v -test.timeout=20m) && \
+	cd e2e/kubectl && REQUIRE_DOCKER=1 ../../.ci/podman "$$dir/kubectl.test" -test.v -test.run=TestDocker -test.timeout=20m
 
 .PHONY: traffic
 traffic: ## ROUNDS rolling updates, kills, restarts and upgrades under load that may lose no request, as root also as somebody else

@@ -178,11 +178,14 @@ func (r *Runtime) summaries(ctx context.Context, uid types.UID) ([]container.Sum
 		label += "=" + string(uid)
 	}
 	options := client.ContainerListOptions{All: true, Filters: make(client.Filters).Add("label", label)}
-	list, err := r.c.ContainerList(ctx, options)
-	const tries = 10
-	for i := 0; i < tries && vanished(err) && ctx.Err() == nil; i++ {
-		list, err = r.c.ContainerList(ctx, options)
-	}
+	var list client.ContainerListResult
+	var err error
+	insist(ctx, func() error {
+		if list, err = r.c.ContainerList(ctx, options); vanished(err) {
+			return err
+		}
+		return nil
+	})
 	return list.Items, err
 }
 

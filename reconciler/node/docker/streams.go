@@ -231,7 +231,7 @@ func follow(
 	}
 }
 
-// insist tries for a while what an engine may refuse because it has only begun to start what it is asked of; podman does.
+// insist tries for a while what an engine may refuse because something has only begun, or only begun to end; podman does.
 func insist(ctx context.Context, try func() error) bool {
 	const tries, between = 50, 100 * time.Millisecond
 	tick := time.NewTicker(between)
