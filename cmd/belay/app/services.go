@@ -8,7 +8,9 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -130,13 +132,19 @@ func (a *App) reachable(ctx context.Context, engine chosen, r *podRuntime) (name
 	}
 	switch {
 	case refused != nil:
-		a.log.Warn().Err(refused).Str("hint", "run belay as root, or with the capabilities NET_ADMIN and NET_BIND_SERVICE; "+
-			"a second service on this machine takes another services.range").
-			Msg("pods reach no Service by address or name")
+		a.log.Warn().Err(refused).Str("hint", rangeHint(refused, a.config.Services.Range)).Msg("pods reach no Service by address or name")
 	case names.IsValid():
 		a.log.Info().Str("clusterIPs", a.config.Services.Range).Stringer("names", names).Msg("pods reach Services by address and name")
 	}
 	return names, nil
+}
+
+// rangeHint says what to do where the range of ClusterIPs cannot be had. The error may have come from another process, as text.
+func rangeHint(refused error, of string) string {
+	if strings.Contains(refused.Error(), syscall.EADDRINUSE.Error()) {
+		return "another service on this machine has " + of + ": give this one another services.range, for example 10.112.0.0/16"
+	}
+	return "run belay as root, or with the capabilities NET_ADMIN and NET_BIND_SERVICE"
 }
 
 // sandboxes is where the driver that needs no engine has its pods.

@@ -2,6 +2,8 @@ package app
 
 import (
 	"context"
+	"errors"
+	"strings"
 	"testing"
 
 	"k8s.io/apimachinery/pkg/types"
@@ -33,5 +35,18 @@ func TestDrainingKeepsALivelyRunnerLively(t *testing.T) {
 	}
 	if _, ok := newDraining(plainRunner{}, door).(node.Lively); ok {
 		t.Error("a plain runner became lively")
+	}
+}
+
+// Who collides with another service is told so, and not to become root.
+func TestRangeHint(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]string{
+		"listen udp 10.96.0.1:53: bind: address already in use":                "another service on this machine has 10.96.0.0/16: ",
+		"make 10.96.0.0/16 addresses of this machine: operation not permitted": "run belay as root, or ",
+	} {
+		if got := rangeHint(errors.New(text), "10.96.0.0/16"); !strings.HasPrefix(got, want) {
+			t.Errorf("%s: %q, want %q…", text, got, want)
+		}
 	}
 }
