@@ -345,10 +345,13 @@ func restarts(p corev1.Pod) int32 {
 }
 
 // describe says how everything stands, without what differs from run to run. Of a process that was killed meanwhile the next
-// one may have to import again: what is not durable was seen, and is not.
+// one may have to import and to prune again: what is not durable was seen, and is not.
 func (r *run) describe() string {
 	var b strings.Builder
 	r.do(func(ctx context.Context, c *control.Client) error {
+		if _, err := c.Sync(ctx, control.SyncRequest{Wait: true}, func(control.Row) {}); err != nil {
+			return err
+		}
 		if err := r.older(ctx, c); err != nil {
 			return err
 		}
