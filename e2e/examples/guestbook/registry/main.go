@@ -1,4 +1,5 @@
-// Command registry serves the images of the guestbook on this machine until it is interrupted, to be pulled by whatever runs the example's pods. It owns nothing of Belay's, takes nothing that is pushed, and never leaves the example.
+// Command registry serves the images of the guestbook on this machine until it is interrupted, to be pulled by whatever runs
+// the example's pods. It owns nothing of Belay's, takes nothing that is pushed, and never leaves the example.
 package main
 
 import (
