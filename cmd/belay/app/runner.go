@@ -74,7 +74,7 @@ func (a *App) podRuntime(ctx context.Context, store *state.Store) (podRuntime, e
 			return r, errors.Join(err, engine.close())
 		}
 		k := kubelet.New(kubelet.Options{
-			Runtime: engine.Runtime, Names: r.names, Objects: kubelet.Stored(store), Dir: filepath.Join(a.dir, "pods"), HostPaths: a.config.HostPaths,
+			Runtime: engine.Runtime, Type: string(engine.name), Names: r.names, Objects: kubelet.Stored(store), Dir: filepath.Join(a.dir, "pods"), HostPaths: a.config.HostPaths,
 			Instance: store.Instance(), Origin: r.origins.of(a.dir), DockerConfig: dockerConfig,
 			Keep: r.origins.images, Ran: r.origins.ran,
 			Held: func(dir string) bool { return dir != a.dir && held(dir) }, Now: a.now, Log: a.log,

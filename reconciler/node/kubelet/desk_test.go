@@ -84,7 +84,7 @@ func (d *desk) start() {
 		runtime = d.between(runtime)
 	}
 	d.kubelet = kubelet.New(kubelet.Options{
-		Runtime: runtime, Objects: kubelet.Stored(d.store), Dir: d.dir, Instance: "here", Now: time.Now, Log: log,
+		Runtime: runtime, Type: "fake", Objects: kubelet.Stored(d.store), Dir: d.dir, Instance: "here", Now: time.Now, Log: log,
 		Keep: func() []string { return d.keep }, Ran: func(*corev1.Pod) map[string]string { return d.ran },
 	})
 	config := node.New(d.store, d.kubelet, log, time.Now)

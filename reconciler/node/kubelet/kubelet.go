@@ -19,6 +19,8 @@ import (
 // Options are what a Kubelet works with.
 type Options struct {
 	Runtime node.Runtime
+	// Type is what container IDs begin with in statuses, as TYPE://ID; empty: they are the runtime's own.
+	Type    string
 	Objects Objects
 	// Dir holds the volumes of pods; it is made when it is needed.
 	Dir string
@@ -180,7 +182,7 @@ func (k *Kubelet) Sync(ctx context.Context, pod *corev1.Pod, now time.Time) (nod
 	if d.gone {
 		return w.report(node.Report{Status: pod.Status, Gone: true}), nil
 	}
-	return w.report(node.Report{Status: status(pod, &w.m, now), WakeAt: d.wakeAt}), nil
+	return w.report(node.Report{Status: k.typed(status(pod, &w.m, now)), WakeAt: d.wakeAt}), nil
 }
 
 // delivered forgets the events of the last report, once its status is stored.

@@ -3,6 +3,7 @@ package kubelet_test
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -44,6 +45,12 @@ func TestCrashLoop(t *testing.T) {
 			d.expectStarted(fmt.Sprint("a/c/", i+2))
 		}
 		d.expect("a", "Running\nc "+wait("5m0s")+", restarts 8")
+		s := d.get("a").Status.ContainerStatuses[0]
+		for _, id := range []string{s.ContainerID, s.LastTerminationState.Terminated.ContainerID} {
+			if kind, own, _ := strings.Cut(id, "://"); kind != "fake" || own == "" || strings.Contains(own, "://") {
+				t.Errorf("container ID %q", id)
+			}
+		}
 	})
 }
 

@@ -3,6 +3,7 @@ package kubelet
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -59,6 +60,32 @@ func status(pod *corev1.Pod, m *memory, now time.Time) corev1.PodStatus {
 		s.Reason, s.Message = evicted, m.evicted
 	}
 	s.Conditions = conditions(pod, s, m, incomplete, now)
+	return s
+}
+
+// typed has container IDs begin with the type of the runtime, as the API asks for. What the stored status had already does.
+func (k *Kubelet) typed(s corev1.PodStatus) corev1.PodStatus {
+	if k.Type == "" {
+		return s
+	}
+	typed := func(id string) string {
+		if id == "" || strings.Contains(id, "://") {
+			return id
+		}
+		return k.Type + "://" + id
+	}
+	for _, list := range [][]corev1.ContainerStatus{s.InitContainerStatuses, s.ContainerStatuses} {
+		for i := range list {
+			list[i].ContainerID = typed(list[i].ContainerID)
+			for _, state := range []*corev1.ContainerState{&list[i].State, &list[i].LastTerminationState} {
+				if state.Terminated != nil {
+					ended := *state.Terminated // it may be the stored one
+					ended.ContainerID = typed(ended.ContainerID)
+					state.Terminated = &ended
+				}
+			}
+		}
+	}
 	return s
 }
 
