@@ -49,7 +49,7 @@ func TestLineage(t *testing.T) {
 			tree := newMemTree(head)
 			c := NewCache(oneApp, Options{})
 			mustSync(t, c, tree, "c1")
-			l, err := c.Lineage(append(all, ids("unknown")...))
+			l, err := c.Lineage(slices.Concat(all, ids("unknown")))
 			if err != nil {
 				t.Fatal(err)
 			}
