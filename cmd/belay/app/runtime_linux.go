@@ -59,7 +59,7 @@ func (a *App) openEmbedded(ctx context.Context) (chosen, error) {
 	}
 	about := r.Machine().String()
 	if whole {
-		about += "; " + shimName + " does not lie beside belay, so that each pod takes tens of megabytes"
+		about += "; " + shimName + " does not lie beside belay, so that each pod takes some megabytes more"
 	}
 	return chosen{
 		Runtime: r, name: RuntimeEmbedded, reason: "configured", about: about, close: func() error { return nil },
