@@ -153,6 +153,9 @@ func (p *process) serve(ctx context.Context, dir string, before *inheritance) er
 		if mine, there := p.place.mine(dir, socket); !there {
 			return nil
 		} else if !mine { // another one was started at the same time
+			if p.stack() != nil {
+				return nil // it reads the pods' devices, and sends nothing here: no connection would come to its end
+			}
 			p.took.Store(true)
 			return p.Retire()
 		}

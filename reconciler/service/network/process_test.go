@@ -4,6 +4,7 @@ package network_test
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -16,6 +17,7 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/rs/zerolog"
 
@@ -342,5 +344,47 @@ func TestEndsByItself(t *testing.T) {
 	}
 	if err := c.Close(); err != nil {
 		t.Error(err)
+	}
+}
+
+// TestSecond starts a process whose place another one takes at the same time: it ends, also with a network of pods.
+func TestSecond(t *testing.T) {
+	t.Parallel()
+	for name, setup := range map[string]string{
+		"alone": "{}", "with pods": `{"range":"10.97.0.0/16","addresses":"10.245.0.0/16"}`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			dir := t.TempDir()
+			ready, theirs, err := os.Pipe()
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer ready.Close()
+			ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+			defer cancel()
+			cmd := exec.CommandContext(ctx, os.Args[0], "network", dir, setup)
+			cmd.ExtraFiles = []*os.File{theirs}
+			var said bytes.Buffer
+			cmd.Stderr = &said
+			err = cmd.Start()
+			_ = theirs.Close()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := io.ReadAll(ready); err != nil { // its end is all there is to read: it answers
+				t.Error(err)
+			}
+			other := filepath.Join(dir, "other")
+			if err := os.WriteFile(other, nil, 0o600); err != nil {
+				t.Error(err)
+			}
+			if err := os.Rename(other, filepath.Join(dir, "socket")); err != nil {
+				t.Error(err)
+			}
+			if err := cmd.Wait(); err != nil {
+				t.Errorf("%v: %s", err, said.Bytes())
+			}
+		})
 	}
 }
